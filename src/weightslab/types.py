@@ -1,0 +1,87 @@
+"""Values that cross rooms: the ids of a batch, as rows and as text.
+
+Shapes: B samples in a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["BatchIds", "Namer", "Rows", "SampleIds"]
+
+Rows = npt.NDArray[np.int32]
+"""Dense sample numbers of one ledger writer, int32 [B]."""
+
+Namer = Callable[[Rows], list[str]]
+"""Gives the sample ids of rows."""
+
+
+class SampleIds(Sequence[str]):
+    """The ids of one batch: a read-only sequence of B strings.
+
+    The strings are made when somebody looks at them; a loop that only hands
+    the ids on pays for none. Equal to any list or tuple of the same strings.
+    """
+
+    __slots__ = ("_names", "_namer", "rows")
+
+    def __init__(self, rows: Rows, namer: Namer) -> None:
+        self.rows = rows
+        self._namer = namer
+        self._names: list[str] | None = None
+
+    def _strings(self) -> list[str]:
+        if self._names is None:
+            self._names = self._namer(self.rows)
+        return self._names
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        return self._strings()[index]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._strings())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (SampleIds, list, tuple)):
+            return list(self) == list(other)
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # compares like a list, so it hashes like one
+
+    def __repr__(self) -> str:
+        return f"SampleIds({self._strings()!r})"
+
+    def __reduce__(self) -> tuple[type[list[str]], tuple[list[str]]]:
+        # A copy in another process or file has no ledger behind it: plain strings travel.
+        return (list, (self._strings(),))
+
+
+@dataclass(frozen=True, slots=True)
+class BatchIds:
+    """Which samples the batch in the consumer's hands holds."""
+
+    ids: SampleIds
+    origin: str
+    """Name of the loader or split."""
+    given: Any = field(default=None, compare=False)
+    """The ids as they stood in the batch, when the batch named its samples itself."""
+
+    @property
+    def rows(self) -> Rows:
+        """Dense rows, int32 [B]."""
+        return self.ids.rows
+
+    def __len__(self) -> int:
+        return len(self.ids)
