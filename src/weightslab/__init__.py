@@ -5,3 +5,104 @@ polars load with the first verb that needs them.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from weightslab.api.export import write_dataframe, write_history
+    from weightslab.api.history import (
+        get_current_experiment_hash,
+        history,
+        query_instance_history,
+        query_sample_history,
+        query_signal_history,
+        samples,
+    )
+    from weightslab.api.session import Session, reset
+    from weightslab.api.signals import current_ids, save_instance_signals, save_signals
+    from weightslab.api.tags import (
+        discard_samples,
+        get_discarded_samples,
+        get_samples_by_tag,
+        register_categorical_tag,
+        set_categorical_tag,
+        tag_samples,
+    )
+    from weightslab.api.watch import watch_or_edit
+    from weightslab.errors import WeightsLabError, WeightsLabWarning
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "Session",
+    "WeightsLabError",
+    "WeightsLabWarning",
+    "current_ids",
+    "discard_samples",
+    "get_current_experiment_hash",
+    "get_discarded_samples",
+    "get_samples_by_tag",
+    "history",
+    "query_instance_history",
+    "query_sample_history",
+    "query_signal_history",
+    "register_categorical_tag",
+    "reset",
+    "samples",
+    "save_instance_signals",
+    "save_signals",
+    "set_categorical_tag",
+    "tag_samples",
+    "watch_or_edit",
+    "write_dataframe",
+    "write_history",
+]
+
+# Where each public name lives; a verb's module loads when the verb is first asked for.
+_HOMES = {
+    "Session": "weightslab.api.session",
+    "WeightsLabError": "weightslab.errors",
+    "WeightsLabWarning": "weightslab.errors",
+    "current_ids": "weightslab.api.signals",
+    "discard_samples": "weightslab.api.tags",
+    "get_current_experiment_hash": "weightslab.api.history",
+    "get_discarded_samples": "weightslab.api.tags",
+    "get_samples_by_tag": "weightslab.api.tags",
+    "history": "weightslab.api.history",
+    "query_instance_history": "weightslab.api.history",
+    "query_sample_history": "weightslab.api.history",
+    "query_signal_history": "weightslab.api.history",
+    "register_categorical_tag": "weightslab.api.tags",
+    "reset": "weightslab.api.session",
+    "samples": "weightslab.api.history",
+    "save_instance_signals": "weightslab.api.signals",
+    "save_signals": "weightslab.api.signals",
+    "set_categorical_tag": "weightslab.api.tags",
+    "tag_samples": "weightslab.api.tags",
+    "watch_or_edit": "weightslab.api.watch",
+    "write_dataframe": "weightslab.api.export",
+    "write_history": "weightslab.api.export",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name on first use, and keep it."""
+    if name not in _HOMES:
+        raise AttributeError(_unknown(name))
+    from importlib import import_module
+
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _unknown(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, __all__, n=1)
+    hint = f": did you mean {near[0]!r}?" if near else ""
+    return f"module 'weightslab' has no attribute {name!r}{hint}"

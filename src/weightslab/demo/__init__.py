@@ -1,0 +1,3 @@
+"""The demo: real digits, planted label errors, and a ranking that finds them."""
+
+from __future__ import annotations
