@@ -1,0 +1,235 @@
+"""The history of signals as one file: curves, samples and instances."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import polars as pl
+
+from weightslab.export.formats import (
+    COLUMNAR,
+    append_csv,
+    append_json_rows,
+    json_objects,
+    write_whole,
+)
+from weightslab.export.naming import (
+    Filter,
+    annotation_numbers,
+    automatic_name,
+    checked_format,
+    hash_filter,
+    kinds_of,
+    names,
+    say_unknown,
+    signal_names,
+    target_path,
+)
+
+__all__ = ["HistoryFilters", "HistorySource", "write_history_frames"]
+
+
+class HistorySource(Protocol):
+    """Gives the rows of one layer; each filter a list, or None for all.
+
+    The frame has signal, experiment_hash, step and value, with sample_id for
+    "sample" and "instance", and annotation_id for "instance".
+    """
+
+    def __call__(
+        self,
+        kind: str,
+        *,
+        signals: list[str] | None,
+        sample_ids: list[str] | None,
+        annotation_ids: list[int] | None,
+        hashes: list[str] | None,
+    ) -> pl.DataFrame:
+        """Rows of layer `kind`, in order of signal, then arrival."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryFilters:
+    """What a history export keeps, in normal form; None keeps all."""
+
+    kinds: tuple[str, ...]
+    signals: list[str] | None
+    experiment_hash: str | None
+    sample_ids: list[str] | None
+    annotation_ids: list[int] | None
+
+    def as_words(self) -> dict[str, Filter]:
+        """The filters that name the file.
+
+        A hash that was not given follows the run, so it is neither "all" nor a hash.
+        """
+        return {
+            "type_of_history": "all" if len(self.kinds) > 1 else self.kinds[0],
+            "graph_name": "all" if self.signals is None else self.signals,
+            "experiment_hash": self.experiment_hash,
+            "sample_id": "all" if self.sample_ids is None else self.sample_ids,
+            "instance_id": "all" if self.annotation_ids is None else self.annotation_ids,
+        }
+
+
+# The seed's columns, and what each is called in a frame of the ledger.
+_SIGNAL = {"graph_name": "signal", "experiment_hash": "experiment_hash"}
+_VALUE = {"step": "step", "metric_value": "value"}
+_OBJECT = {
+    "global": _SIGNAL | _VALUE,
+    "sample": _SIGNAL | {"sample_id": "sample_id"} | _VALUE,
+    "instance": _SIGNAL | {"sample_id": "sample_id", "annotation_id": "annotation_id"} | _VALUE,
+}
+_ROW = {
+    "type": pl.String(),
+    "graph_name": pl.String(),
+    "experiment_hash": pl.String(),
+    "step": pl.Int64(),
+    "metric_value": pl.Float64(),
+    "sample_id": pl.String(),
+    "annotation_id": pl.Int32(),
+}
+
+
+def write_history_frames(
+    source: HistorySource,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    format: str = "json",
+    type_of_history: str | None = None,
+    graph_name: object = None,
+    experiment_hash: str | None = None,
+    sample_id: object = None,
+    instance_id: object = None,
+    default_dir: Path,
+    current_hash: str | None,
+    warn: Callable[[str], None],
+) -> Path:
+    """Write the layers of history that the arguments select; the file's path.
+
+    One layer is in memory at a time, except for Parquet and Arrow.
+
+    Raises:
+        UnknownOptionError: a format or type of history that does not exist.
+        InputError: a filter or path that cannot be used; nothing was written.
+    """
+    filters = HistoryFilters(
+        kinds=kinds_of(type_of_history),
+        signals=signal_names(graph_name),
+        experiment_hash=experiment_hash,
+        sample_ids=names(sample_id, "sample_id"),
+        annotation_ids=annotation_numbers(instance_id),
+    )
+    hashes = hash_filter(experiment_hash, current_hash)
+    name = automatic_name(filters.as_words(), "history", checked_format(format))
+    target = target_path(path, name, default_dir)
+    sections = _Sections(source, filters, hashes)
+    written = write_whole(target, lambda file: _WRITERS[format](file, sections))
+    for message in sections.unknown():
+        warn(f"{message} in {written}")
+    return written
+
+
+class _Sections:
+    """The selected layers, read one after the other; remembers what had rows."""
+
+    def __init__(
+        self, source: HistorySource, filters: HistoryFilters, hashes: list[str] | None
+    ) -> None:
+        self._source = source
+        self._filters = filters
+        self._hashes = hashes
+        self._wanted: dict[str, list[str] | list[int]] = {}
+        self._seen: dict[str, set[object]] = {}
+
+    def __iter__(self) -> Iterator[tuple[str, pl.DataFrame]]:
+        """Pairs of layer and its frame, in the ledger's columns."""
+        for kind in self._filters.kinds:
+            samples = None if kind == "global" else self._filters.sample_ids
+            annotations = self._filters.annotation_ids if kind == "instance" else None
+            frame = self._source(
+                kind,
+                signals=self._filters.signals,
+                sample_ids=samples,
+                annotation_ids=annotations,
+                hashes=self._hashes,
+            )
+            self._remember(frame, "signal", self._filters.signals)
+            self._remember(frame, "experiment_hash", self._named_hash())
+            self._remember(frame, "sample_id", samples)
+            self._remember(frame, "annotation_id", annotations)
+            yield kind, frame
+
+    def _named_hash(self) -> list[str] | None:
+        """The hash that the caller named; a run without rows yet is no surprise."""
+        return None if self._filters.experiment_hash is None else self._hashes
+
+    def _remember(
+        self, frame: pl.DataFrame, column: str, wanted: list[str] | list[int] | None
+    ) -> None:
+        if wanted is not None:
+            self._wanted[column] = wanted
+            self._seen.setdefault(column, set()).update(frame[column].unique())
+
+    def unknown(self) -> Iterator[str]:
+        """Sentences on what was asked for and was found in no layer."""
+        for column, wanted in self._wanted.items():
+            message = say_unknown(_SPOKEN[column], wanted, self._seen[column])
+            if message is not None:
+                yield message
+
+
+_SPOKEN = {
+    "signal": "graph_name",
+    "experiment_hash": "experiment_hash",
+    "sample_id": "sample_id",
+    "annotation_id": "instance_id",
+}
+
+
+def _json(file: BinaryIO, sections: _Sections) -> None:
+    for number, (kind, frame) in enumerate(sections):
+        file.write(f'{"," if number else "{"}\n"{kind}": '.encode())
+        rows = frame.select(pl.col(old).alias(new) for new, old in _OBJECT[kind].items())
+        append_json_rows(file, rows, json_objects)
+    file.write(b"\n}\n")
+
+
+def _csv(file: BinaryIO, sections: _Sections) -> None:
+    for number, (kind, frame) in enumerate(sections):
+        append_csv(file, _as_rows(kind, frame), header=number == 0)
+
+
+def _columnar(format: str) -> Callable[[BinaryIO, _Sections], None]:
+    def write(file: BinaryIO, sections: _Sections) -> None:
+        COLUMNAR[format](pl.concat([_as_rows(*section) for section in sections]), file)
+
+    return write
+
+
+def _as_rows(kind: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """A layer in the columns that all layers share, null where they do not apply."""
+    old = _OBJECT[kind] | {"type": ""}
+    return frame.select(
+        (
+            pl.lit(kind)
+            if new == "type"
+            else pl.col(old[new])
+            if new in old
+            else pl.lit(None, dtype=dtype)
+        )
+        .cast(dtype)
+        .alias(new)
+        for new, dtype in _ROW.items()
+    )
+
+
+_WRITERS: dict[str, Callable[[BinaryIO, _Sections], None]] = {
+    "json": _json,
+    "csv": _csv,
+    **{name: _columnar(name) for name in COLUMNAR},
+}
