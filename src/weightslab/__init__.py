@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from weightslab._version import __version__
+
 if TYPE_CHECKING:
     from weightslab.api.export import write_dataframe, write_history
     from weightslab.api.history import (
@@ -31,12 +33,11 @@ if TYPE_CHECKING:
     from weightslab.api.watch import watch_or_edit
     from weightslab.errors import WeightsLabError, WeightsLabWarning
 
-__version__ = "0.1.0.dev0"
-
 __all__ = [
     "Session",
     "WeightsLabError",
     "WeightsLabWarning",
+    "__version__",
     "current_ids",
     "discard_samples",
     "get_current_experiment_hash",

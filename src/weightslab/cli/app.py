@@ -9,7 +9,7 @@ from importlib import import_module
 
 import click
 
-import weightslab
+from weightslab._version import __version__
 from weightslab.errors import WeightsLabError
 
 __all__ = ["app", "main"]
@@ -57,7 +57,7 @@ def _unknown_command(given: str) -> str:
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(weightslab.__version__, prog_name="weightslab")
+@click.version_option(__version__, prog_name="weightslab")
 def app() -> None:
     """WeightsLab: see, while a PyTorch model trains, what every sample does."""
 

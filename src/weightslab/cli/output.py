@@ -1,4 +1,4 @@
-"""How commands speak: a console that suits where it writes, and progress with or without a terminal."""
+"""How commands speak: a console that suits its output, progress with and without a terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _PLAIN_WIDTH = 100  # without a terminal nobody knows the width; files and pipes
 class Advance(Protocol):
     """Says that one more piece of the work is done, and what it brought."""
 
-    def __call__(self, note: str) -> None: ...
+    def __call__(self, note: str) -> None:
+        """Count one piece; `note` is one short phrase."""
 
 
 def make_console() -> Console:

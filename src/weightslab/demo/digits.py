@@ -31,7 +31,7 @@ class Digits:
     @property
     def planted(self) -> npt.NDArray[np.bool_]:
         """[N] where the given label was flipped."""
-        return self.given != self.true
+        return np.not_equal(self.given, self.true)
 
     def __len__(self) -> int:
         return len(self.given)
@@ -49,7 +49,7 @@ def load(*, flipped: float = 0.05, seed: int = 0) -> Digits:
         raise MissingPackageError("scikit-learn", "the demo", "demo") from error
     bunch = load_digits()
     true = np.asarray(bunch.target, dtype=np.int64)
-    images = np.asarray(bunch.images, dtype=np.float32) / 16
+    images = np.asarray(bunch.images, dtype=np.float32) / np.float32(16)
     return Digits(images=images, given=plant(true, flipped=flipped, seed=seed), true=true)
 
 
