@@ -17,7 +17,8 @@ __all__ = ["COLUMNAR", "append_csv", "append_json_rows", "json_objects", "write_
 
 COLUMNAR: Mapping[str, Callable[[pl.DataFrame, BinaryIO], object]] = {
     "parquet": lambda frame, file: frame.write_parquet(file),
-    "arrow": lambda frame, file: frame.write_ipc(file),
+    # Without Polars' own string views, which older readers of Arrow refuse.
+    "arrow": lambda frame, file: frame.write_ipc(file, compat_level=pl.CompatLevel.oldest()),
 }
 """Formats that take one frame as it is."""
 
