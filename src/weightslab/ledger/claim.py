@@ -1,0 +1,133 @@
+"""Who writes where: the format file, the writer's lock, the number of a launch."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from weightslab.errors import FolderError, LedgerFormatError
+from weightslab.ledger.files import Files, Lock
+from weightslab.ledger.layout import FORMAT_VERSION, Layout
+
+__all__ = [
+    "Claim",
+    "check_format",
+    "claim_writer",
+    "clear_temporary",
+    "is_run_folder",
+    "new_launch",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A writer of this process: its name and the lock that makes it ours."""
+
+    writer: str
+    lock: Lock
+
+
+def check_format(layout: Layout) -> bool:
+    """Whether the folder holds a ledger that this version can read.
+
+    Raises:
+        LedgerFormatError: it holds one of another format, or a damaged `ledger.json`.
+    """
+    try:
+        manifest = json.loads(layout.manifest.read_text())
+        version = manifest["format_version"]
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (ValueError, KeyError, TypeError) as error:
+        raise LedgerFormatError(
+            f"{layout.manifest} is not a ledger's format file ({error}): "
+            f"restore it, or choose another folder"
+        ) from error
+    if version != FORMAT_VERSION:
+        raise LedgerFormatError(
+            f"{layout.root} has format {version}, this version reads {FORMAT_VERSION}: "
+            f"install the version of weightslab-lightning that wrote it"
+        )
+    return True
+
+
+def claim_writer(files: Files, layout: Layout, rank: int, *, fresh: bool) -> Claim:
+    """Lock the first writer of `rank` that no living process holds.
+
+    `fresh` passes over writers that have written before: for a process that
+    already made rows of its own before it could reach the folder.
+
+    Raises OSError when the folder cannot be written.
+    """
+    if layout.root.exists() and not layout.root.is_dir():
+        raise FolderError(f"{layout.root} is a file: choose a folder for the run")
+    files.make_folder(layout.root)
+    if not check_format(layout):
+        manifest = {"format_version": FORMAT_VERSION, "created": time.time(), "by": "weightslab"}
+        text = json.dumps(manifest).encode()
+        files.publish(layout.temporary, layout.manifest, lambda stream: stream.write(text))
+    number = 0
+    while True:
+        writer = f"{rank}-{number}"
+        folder = layout.log(writer)
+        used = folder.is_dir()
+        if not (fresh and used):
+            files.make_folder(folder)
+            lock = files.lock(folder / "lock")
+            if lock is not None:
+                return Claim(writer, lock)
+        number += 1
+
+
+def clear_temporary(files: Files, layout: Layout) -> None:
+    """Remove unfinished files of processes that are gone."""
+    if not layout.temporary.is_dir():
+        return
+    for path in layout.temporary.iterdir():
+        owner = path.name.partition("-")[0]
+        if owner.isdigit() and not _alive(int(owner)):
+            files.remove(path)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def new_launch(files: Files, layout: Layout, rank: int) -> int:
+    """Number of this launch, from 1: the ranks of one process group share it.
+
+    Ranks know each other by the run id that their launcher gives them all.
+    """
+    group = os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
+    files.make_folder(layout.launches)
+    known = sorted(p for p in layout.launches.iterdir() if p.suffix == ".json")
+    if rank > 0 and group and known:
+        newest = json.loads(known[-1].read_text())
+        if newest.get("group") == group:
+            return int(known[-1].stem)
+    number = int(known[-1].stem) + 1 if known else 1
+    while True:
+        path = layout.launches / f"{number:06d}.json"
+        text = json.dumps(
+            {"launch": number, "started": time.time(), "process": os.getpid(), "group": group}
+        ).encode()
+        try:
+            with open(path, "xb") as stream:
+                stream.write(text)
+            return number
+        except FileExistsError:
+            number += 1
+
+
+def is_run_folder(path: Path) -> bool:
+    """Whether a folder holds a ledger."""
+    return Layout(path).manifest.is_file()

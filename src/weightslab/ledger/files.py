@@ -1,0 +1,136 @@
+"""The one file that touches the operating system: locks, mapped logs, atomic files.
+
+Linux is what is tested. Where a file system does not honour preallocation the
+log is appended to instead of mapped. Tests hand the ledger a subclass that fails
+or kills the process at the n-th operation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import mmap
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["Files", "Lock"]
+
+_UNMAPPABLE = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV, errno.ENOSYS}
+
+
+class Lock:
+    """An exclusive lock of the operating system, held until `release` or the process's end."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let go; a second call does nothing. In a forked child this only closes its copy."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class Files:
+    """Operations on a run folder; every one raises OSError when the disk does."""
+
+    def __init__(self) -> None:
+        self._serial = itertools.count()
+
+    def make_folder(self, path: Path) -> None:
+        """Make a folder and its parents."""
+        path.mkdir(parents=True, exist_ok=True)
+
+    def lock(self, path: Path) -> Lock | None:
+        """Lock a file exclusively; None when a living process holds it."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError:
+            os.close(descriptor)
+            raise
+        return Lock(descriptor)
+
+    def map_log(self, path: Path, size_bytes: int) -> mmap.mmap | None:
+        """Preallocate and map a new file; None where this file system cannot do that.
+
+        Blocks are really taken: a sparse map on a full disk would be a SIGBUS later.
+        """
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            os.posix_fallocate(descriptor, 0, size_bytes)
+            return mmap.mmap(descriptor, size_bytes)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            if error.errno in _UNMAPPABLE:
+                return None
+            raise
+        finally:
+            os.close(descriptor)
+
+    def open_appending(self, path: Path) -> int:
+        """Open a new file for plain appends; gives a descriptor."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        return os.open(path, flags, 0o644)
+
+    def sync(self, descriptor: int) -> None:
+        """Flush a descriptor to the disk."""
+        os.fsync(descriptor)
+
+    def sync_map(self, mapped: mmap.mmap, start: int, stop: int) -> None:
+        """Flush `start..stop` of a map to the disk."""
+        aligned = start - start % mmap.PAGESIZE
+        if stop > aligned:
+            mapped.flush(aligned, stop - aligned)
+
+    def sync_folder(self, path: Path) -> None:
+        """Flush a folder's entries to the disk."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file; a missing one is fine."""
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+
+    def publish(self, temporary: Path, target: Path, write: Callable[[BinaryIO], object]) -> None:
+        """Write a file so that it appears whole or not at all.
+
+        The file is written and synced under `temporary`, renamed to `target`,
+        and the folder is synced.
+        """
+        self.make_folder(target.parent)
+        with self._unfinished(temporary, target.name) as path:
+            with open(path, "xb") as stream:
+                write(stream)
+                stream.flush()
+                self.sync(stream.fileno())
+            self.rename(path, target)
+        self.sync_folder(target.parent)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename within one file system, replacing the target."""
+        os.replace(source, target)
+
+    @contextlib.contextmanager
+    def _unfinished(self, folder: Path, name: str) -> Iterator[Path]:
+        self.make_folder(folder)
+        unique = f"{os.getpid()}-{threading.get_ident()}-{next(self._serial)}-{name[-80:]}"
+        path = folder / unique
+        try:
+            yield path
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()

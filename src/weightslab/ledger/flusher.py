@@ -1,0 +1,73 @@
+"""The background thread of a ledger: it syncs the log and publishes segments."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from weightslab.ledger.ledger import Ledger
+
+__all__ = ["Flusher"]
+
+
+class Flusher:
+    """Runs a ledger's ticks and flushes until it is stopped.
+
+    `lock` is held while files are written, so that a fork finds the thread at rest.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.lock = threading.RLock()
+        self.failing = False
+        """Whether the last flush failed."""
+        self._wake = threading.Event()
+        self._stopped = False
+        self._flushed_at = self._based_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="weightslab-flush", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look whether something is due, now."""
+        self._wake.set()
+
+    def flush_now(self) -> None:
+        """Publish on the calling thread."""
+        with self.lock:
+            self._flush()
+
+    def stop(self) -> None:
+        """End the thread and wait for it."""
+        self._stopped = True
+        self._wake.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        options = self._ledger.options
+        pause_s = min(options.sync_interval_s, options.flush_interval_s)
+        while not self._stopped:
+            self._wake.wait(pause_s)
+            self._wake.clear()
+            if self._stopped:
+                return
+            try:
+                with self.lock:
+                    self._ledger.tick()
+                    if self._ledger.flush_due(time.monotonic() - self._flushed_at):
+                        self._flush()
+            except Exception as error:  # noqa: BLE001  # a thread's boundary: said once, counted
+                self.failing = True
+                self._ledger.notices.warn_once(
+                    "flush", f"writing {self._ledger.root} failed and will be tried again: {error!r}"
+                )
+
+    def _flush(self) -> None:
+        now = time.monotonic()
+        due = now - self._based_at >= self._ledger.options.base_interval_s
+        self.failing = not self._ledger.publish(bases=due)
+        self._flushed_at = time.monotonic()
+        if due and not self.failing:
+            self._based_at = self._flushed_at

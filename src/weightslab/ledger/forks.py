@@ -1,0 +1,53 @@
+"""Forks: DataLoader workers are forked while our threads live.
+
+Before a fork every ledger is brought to rest (nobody holds a lock of ours, or
+one of pyarrow's); the parent goes on; the child owns nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from weightslab.ledger.ledger import Ledger
+
+__all__ = ["guard_forks"]
+
+_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
+_held: list[Any] = []
+_registered = False
+
+
+def guard_forks(ledger: Ledger) -> None:
+    """Bring `ledger` to rest around every fork of this process."""
+    global _registered  # noqa: PLW0603  # hooks cannot be taken back: they are set once
+    _ledgers.add(ledger)
+    if not _registered:
+        _registered = True
+        os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+
+
+def _before() -> None:
+    for ledger in list(_ledgers):
+        for lock in () if ledger.closed else ledger.locks():
+            lock.acquire()
+            _held.append(lock)
+
+
+def _release() -> None:
+    while _held:
+        _held.pop().release()
+
+
+def _in_parent() -> None:
+    _release()
+
+
+def _in_child() -> None:
+    _release()
+    for ledger in list(_ledgers):
+        if not ledger.closed:
+            ledger.disown()
+    _ledgers.clear()

@@ -1,0 +1,136 @@
+"""The journal: every edit with time, step, launch and actor, and what it replaced."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from weightslab.types import Rows
+
+__all__ = ["JournalEntry", "read_journal", "write_journal"]
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("entry", pa.int64(), nullable=False),
+        pa.field("time", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("step", pa.int64(), nullable=False),
+        pa.field("launch", pa.int32(), nullable=False),
+        pa.field("actor", pa.string(), nullable=False),
+        pa.field("verb", pa.string(), nullable=False),
+        pa.field("name", pa.string()),
+        pa.field("value", pa.string()),
+        pa.field("count", pa.int32(), nullable=False),
+        pa.field("samples", pa.list_(pa.int32())),
+        pa.field("previous", pa.list_(pa.int32())),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One edit.
+
+    Verbs: `tag` (name, value "true"/"false"), `category` (name, value or None for
+    none), `register` (name, value: the categories as JSON), `discard` (value
+    "true"/"false"), `experiment` (value: the new experiment hash), `launch`.
+    """
+
+    lsn: int
+    time_us: int
+    """Microseconds since 1970, UTC."""
+    step: int
+    launch: int
+    actor: str
+    verb: str
+    name: str | None
+    value: str | None
+    rows: Rows
+    """Samples whose state the entry changed, int32 [n]."""
+    previous: Rows
+    """Their state before: 0 or 1, or a category code; int32 [n]."""
+
+    def head(self) -> dict[str, Any]:
+        """The entry without its rows, for the log."""
+        return {
+            "op": "edit",
+            "time": self.time_us,
+            "step": self.step,
+            "launch": self.launch,
+            "actor": self.actor,
+            "verb": self.verb,
+            "name": self.name,
+            "value": self.value,
+            "n": len(self.rows),
+        }
+
+    @classmethod
+    def restore(cls, lsn: int, head: dict[str, Any], blob: bytes) -> JournalEntry:
+        """The entry behind a logged `head` and blob."""
+        n = head["n"]
+        return cls(
+            lsn, head["time"], head["step"], head["launch"], head["actor"], head["verb"],
+            head["name"], head["value"],
+            np.frombuffer(blob, np.int32, n), np.frombuffer(blob, np.int32, n, 4 * n),
+        )
+
+
+def write_journal(entries: Sequence[JournalEntry], stream: BinaryIO) -> None:
+    """Write entries as Parquet."""
+    rows = [
+        {
+            "entry": e.lsn,
+            "step": e.step,
+            "launch": e.launch,
+            "actor": e.actor,
+            "verb": e.verb,
+            "name": e.name,
+            "value": e.value,
+            "count": len(e.rows),
+        }
+        for e in entries
+    ]
+    arrays: list[pa.Array] = []
+    for at, column in enumerate(_SCHEMA):
+        if column.name == "time":
+            times = pa.array([e.time_us for e in entries], pa.int64())
+            arrays.append(times.cast(column.type))
+        elif column.name in ("samples", "previous"):
+            arrays.append(_lists([e.rows if at == 9 else e.previous for e in entries]))
+        else:
+            arrays.append(pa.array([row[column.name] for row in rows], column.type))
+    table = pa.Table.from_arrays(arrays, schema=_SCHEMA)
+    pq.write_table(table, stream, compression="ZSTD", store_schema=False)
+
+
+def _lists(columns: list[Rows]) -> pa.Array:
+    offsets = np.zeros(len(columns) + 1, np.int32)
+    np.cumsum([len(c) for c in columns], out=offsets[1:])
+    flat = np.ascontiguousarray(np.concatenate(columns) if columns else np.zeros(0), dtype=np.int32)
+    values = pa.Array.from_buffers(pa.int32(), len(flat), [None, pa.py_buffer(flat)])
+    index = pa.Array.from_buffers(pa.int32(), len(offsets), [None, pa.py_buffer(offsets)])
+    return pa.ListArray.from_arrays(index, values)
+
+
+def read_journal(path: Path) -> Iterator[JournalEntry]:
+    """Every entry of a journal file, in order."""
+    with pq.ParquetFile(path) as file:
+        table = file.read(use_threads=False).combine_chunks()
+    for row in table.set_column(1, "time", table["time"].cast(pa.int64())).to_pylist():
+        yield JournalEntry(
+            row["entry"], row["time"], row["step"], row["launch"], row["actor"], row["verb"],
+            row["name"], row["value"],
+            np.array(row["samples"] or [], np.int32), np.array(row["previous"] or [], np.int32),
+        )
+
+
+def categories_of(value: str | None) -> list[str]:
+    """Categories of a `register` entry."""
+    names: list[str] = json.loads(value or "[]")
+    return names

@@ -1,0 +1,169 @@
+"""One flush: what is logged becomes files, in numbered steps.
+
+    1 ids      2 journal     3 arrays     4.. one segment per partition
+    then, when due: registries (tags.json, signals.json) and the bases of tags and signals
+
+Each file carries the number of the last log record that it holds, so a process
+that dies between any two steps replays exactly what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from weightslab.ledger.files import Files
+from weightslab.ledger.journal import JournalEntry, write_journal
+from weightslab.ledger.layout import Layout, folder_name
+from weightslab.ledger.partitions import Entry, Partition, Segment, chunk_of, fold_curve
+from weightslab.ledger.segments import sort_chunk, write_chunk
+from weightslab.ledger.store import Store
+from weightslab.ledger.tables import write_arrays, write_ids, write_signals, write_tags
+
+__all__ = ["Publisher"]
+
+
+class Publisher:
+    """Writes a store's changes to the folders of one writer. Used by one thread at a time."""
+
+    def __init__(
+        self, files: Files, layout: Layout, writer: str, store: Store, next_sequence: int
+    ) -> None:
+        self._files = files
+        self._layout = layout
+        self._writer = writer
+        self._store = store
+        self._sequence = next_sequence
+        self._folders: dict[str, str] = {}
+        self._registries: tuple[str, str] = ("", "")
+
+    def flush(self, last_lsn: Callable[[], int]) -> int:
+        """Publish everything that is logged; gives the log number that files now hold.
+
+        Raises OSError when the disk does; what was published before it stays
+        published, the rest stays pending.
+        """
+        store = self._store
+        with store.lock:
+            lsn = last_lsn()
+            sequence = self._sequence
+            self._sequence += 1
+            total = len(store.ids)
+            journal = list(store.pending.journal)
+            arrays = list(store.pending.arrays)
+            tails = [(p, list(p.tail)) for p in store.partitions.values() if p.tail]
+            # The latest values are taken before the tails let go of them.
+            store.drain()
+        self._ids(sequence, lsn, total)
+        if journal:
+            self._journal(sequence, journal)
+        if arrays:
+            path = self._layout.family("arrays", self._writer) / _name("arrays", sequence)
+            self._publish(path, lambda s: write_arrays([record for _, record in arrays], lsn, s))
+            with store.lock:
+                del store.pending.arrays[: len(arrays)]
+        for partition, entries in tails:
+            self._segment(partition, entries, sequence, lsn)
+        self._write_registries()
+        return lsn
+
+    def _publish(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
+        self._files.publish(self._layout.temporary, path, write)
+
+    def _ids(self, sequence: int, lsn: int, total: int) -> None:
+        store = self._store
+        with store.lock:
+            start = store.pending.ids_from
+            changed, store.ids.changed = store.ids.changed, set()
+        if start == total and not changed:
+            return
+        path = self._layout.ids(self._writer) / _name("ids", sequence)
+        try:
+            self._publish(path, lambda s: write_ids(store.ids, start, total, changed, lsn, s))
+        except BaseException:
+            with store.lock:
+                store.ids.changed |= changed
+            raise
+        with store.lock:
+            store.pending.ids_from = total
+
+    def _journal(self, sequence: int, entries: list[JournalEntry]) -> None:
+        path = self._layout.journal(self._writer) / _name("journal", sequence)
+        self._publish(path, lambda s: write_journal(entries, s))
+        with self._store.lock:
+            del self._store.pending.journal[: len(entries)]
+
+    def _segment(
+        self, partition: Partition, entries: list[Entry], sequence: int, lsn: int
+    ) -> None:
+        key = partition.key
+        chunk = chunk_of(key.kind, entries)
+        rows = sum(len(e.values) for e in entries if (e.rows is None) == (key.kind == "global"))
+        chunk = fold_curve(chunk) if key.kind == "global" else sort_chunk(chunk)
+        folder = self._layout.history(
+            key.kind, key.experiment_hash, self._folder(key.signal), self._writer
+        )
+        path = folder / _name("seg", sequence)
+        footer = {"lsn": lsn, "signal": key.signal, "experiment_hash": key.experiment_hash}
+        self._publish(path, lambda s: write_chunk(chunk, footer, s))
+        with self._store.lock:
+            partition.published(Segment(path, sequence, sequence, lsn), len(entries))
+            self._store.tail_rows = max(0, self._store.tail_rows - rows)
+
+    def _folder(self, signal: str) -> str:
+        """Folder of a signal; names that differ only by case get distinct ones."""
+        folder = self._folders.get(signal)
+        if folder is None:
+            taken = {name.casefold(): name for name in self._folders.values()}
+            folder = folder_name(signal)
+            same = taken.get(folder.casefold())
+            if same is not None or any(
+                other.casefold() == signal.casefold() and other != signal
+                for other in self._store.signals
+            ):
+                folder = folder_name(signal, distinct=True)
+            self._folders[signal] = folder
+        return folder
+
+    def _write_registries(self) -> None:
+        store = self._store
+        with store.lock:
+            tags = json.dumps(
+                {
+                    "tags": sorted(store.samples.tags),
+                    "categories": {
+                        name: column.categories
+                        for name, column in sorted(store.samples.categories.items())
+                    },
+                },
+                indent=1,
+            )
+            signals = json.dumps(
+                {self._folder(name): name for name in store.signals if name}, indent=1
+            )
+        if tags != self._registries[0]:
+            self._publish(self._layout.tags, lambda s: s.write(tags.encode()))
+        if signals != self._registries[1]:
+            self._publish(self._layout.signals, lambda s: s.write(signals.encode()))
+        self._registries = (tags, signals)
+
+    def bases(self, lsn: int) -> None:
+        """Write whole snapshots of tags and signals; everything up to `lsn` must be published."""
+        store = self._store
+        store.drain()
+        for family, write in (("tags", write_tags), ("signals", write_signals)):
+            folder = self._layout.family(family, self._writer)
+            with store.lock:
+                sequence = self._sequence
+                self._sequence += 1
+                target = folder / f"{family}-{1:09d}-{sequence:09d}.parquet"
+            former = list(folder.iterdir()) if folder.is_dir() else []
+            self._publish(target, lambda s, write=write: write(store, lsn, s))  # type: ignore[misc]
+            for path in former:
+                self._files.remove(path)
+
+
+def _name(stem: str, sequence: int) -> str:
+    return f"{stem}-{sequence:09d}-{sequence:09d}.parquet"

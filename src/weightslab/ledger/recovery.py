@@ -1,0 +1,212 @@
+"""From a writer's files and log to its state: after a clean close, and after a kill.
+
+Files carry the number of the last log record that they hold (their watermark).
+What the log has beyond the watermark of each is applied on top, per partition,
+so that a crash between two renames of one flush neither loses nor doubles a row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+
+from weightslab.ledger.arrays import ArrayRecord
+from weightslab.ledger.journal import JournalEntry, read_journal
+from weightslab.ledger.layout import HIVE_NULL, Layout, current_ranges
+from weightslab.ledger.partitions import Partition, PartitionKey, Segment
+from weightslab.ledger.records import ARRAYS, CHANGE, VALUES, decode_change, decode_values
+from weightslab.ledger.segments import read_chunk, read_footer
+from weightslab.ledger.store import Store
+from weightslab.ledger.tables import load_arrays, load_ids, load_signals, load_tags
+from weightslab.ledger.wal import Frame, log_files, read_log
+
+__all__ = ["Recovered", "load_writer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Where a writer goes on."""
+
+    next_lsn: int
+    next_sequence: int
+    replayed: int
+    """Records of the log that no file held."""
+
+
+class _Watermarks:
+    """Last log number in the files of each family."""
+
+    def __init__(self) -> None:
+        self.ids = self.journal = self.tags = self.arrays = self.signals = self.history = 0
+
+    @property
+    def last(self) -> int:
+        return max(
+            self.ids, self.journal, self.tags, self.arrays, self.signals, self.history
+        )
+
+
+def load_writer(
+    layout: Layout, writer: str, store: Store, on_damage: Callable[[str, OSError], None]
+) -> Recovered:
+    """Fill an empty store with everything that `writer` left. Reads only.
+
+    A damaged Parquet file is reported through `on_damage` and left out.
+    """
+    marks = _Watermarks()
+    sequence = 0
+
+    def each(folder: Path, load: Callable[[Path], int]) -> int:
+        nonlocal sequence
+        mark = 0
+        for found in current_ranges(folder):
+            sequence = max(sequence, found.last)
+            try:
+                mark = max(mark, load(found.path))
+            except (OSError, ValueError, KeyError) as error:
+                on_damage(str(found.path), _as_os_error(error))
+        return mark
+
+    marks.ids = each(layout.ids(writer), lambda path: load_ids(store.ids, path))
+    store.pending.ids_from = len(store.ids)
+    marks.tags = each(layout.family("tags", writer), lambda path: load_tags(store, path))
+
+    def journal(path: Path) -> int:
+        last = 0
+        for entry in read_journal(path):
+            last = max(last, entry.lsn)
+            if entry.lsn > marks.tags:
+                store.apply_edit(entry)
+        return last
+
+    marks.journal = max(each(layout.journal(writer), journal), marks.tags)
+
+    def arrays(path: Path) -> int:
+        lsn, records = load_arrays(path)
+        for record in records:
+            store.arrays.put(record)
+        return lsn
+
+    marks.arrays = each(layout.family("arrays", writer), arrays)
+    marks.signals = each(layout.family("signals", writer), lambda path: load_signals(store, path))
+    sequence = max(sequence, _load_history(layout, writer, store, marks, on_damage))
+    replayed, last = _replay(layout, writer, store, marks)
+    return Recovered(max(last, marks.last) + 1, sequence + 1, replayed)
+
+
+def _as_os_error(error: Exception) -> OSError:
+    return error if isinstance(error, OSError) else OSError(str(error))
+
+
+def _load_history(
+    layout: Layout,
+    writer: str,
+    store: Store,
+    marks: _Watermarks,
+    on_damage: Callable[[str, OSError], None],
+) -> int:
+    sequence = 0
+    for folder in sorted((layout.root / "history").glob(f"kind=*/*/*/writer={writer}")):
+        kind, key = (folder.parts[at].partition("=")[2] for at in (-4, -3))
+        experiment_hash = None if key == HIVE_NULL else unquote(key)
+        partition: Partition | None = None
+        for found in current_ranges(folder):
+            sequence = max(sequence, found.last)
+            try:
+                footer = read_footer(found.path)
+                segment = Segment(found.path, found.first, found.last, footer["lsn"])
+                if partition is None:
+                    partition = store.partition(
+                        PartitionKey(kind, experiment_hash, footer["signal"])
+                    )
+                if kind != "global" and segment.lsn > marks.signals:
+                    _apply_latest(store, partition.key, segment)
+            except (OSError, ValueError, KeyError) as error:
+                on_damage(str(found.path), _as_os_error(error))
+                continue
+            partition.segments.append(segment)
+            marks.history = max(marks.history, segment.lsn)
+    for loaded in store.partitions.values():
+        loaded.segments.sort(key=lambda s: s.first)
+    return sequence
+
+
+def _apply_latest(store: Store, key: PartitionKey, segment: Segment) -> None:
+    columns = read_chunk(segment.path, key.kind).columns
+    if key.kind == "sample":
+        store.samples.put(key.signal, columns["sample"], columns["value"])
+    else:
+        store.samples.instances.put(
+            key.signal, columns["sample"], columns["annotation_id"], columns["value"]
+        )
+
+
+def _replay(
+    layout: Layout, writer: str, store: Store, marks: _Watermarks
+) -> tuple[int, int]:
+    replayed = last = 0
+    for path in log_files(layout.log(writer)):
+        try:
+            for frame in read_log(path):
+                last = frame.lsn
+                replayed += _apply(frame, store, marks)
+        except FileNotFoundError:
+            # Retired by its living writer while we read: its records are in files.
+            continue
+    return replayed, last
+
+
+def _apply(frame: Frame, store: Store, marks: _Watermarks) -> bool:
+    if frame.kind == VALUES:
+        before = store.tail_rows
+        store.apply_values(frame.lsn, decode_values(frame.payload))
+        return store.tail_rows > before
+    op, blob = decode_change(frame.payload)
+    if frame.kind == ARRAYS:
+        if frame.lsn > marks.arrays:
+            store.take_arrays(frame.lsn, ArrayRecord.restore(op, blob))
+        return frame.lsn > marks.arrays
+    if frame.kind != CHANGE:
+        return False
+    kind = op["op"]
+    if kind == "context":
+        # What the file begins with: enough to read it without the ones before.
+        for code, name in enumerate(op["signals"]):
+            store.take_signal(code, name)
+        store.take_hash(op["hash"])
+        store.launch = op["launch"]
+        return False
+    if kind == "signal":
+        store.take_signal(op["code"], op["name"])
+        return False
+    if kind == "edit":
+        entry = JournalEntry.restore(frame.lsn, op, blob)
+        if frame.lsn > marks.journal:
+            store.take_edit(entry)
+            return True
+        if entry.verb == "experiment":
+            # Values behind it in the log belong to this hash, wherever the edit is kept.
+            store.take_hash(entry.value)
+        elif entry.verb == "launch":
+            store.launch = entry.launch
+        return False
+    if frame.lsn > marks.ids:
+        store.ids.replay(op, blob)
+        return True
+    return False
+
+
+def read_manifest(layout: Layout) -> dict[str, object] | None:
+    """`ledger.json`, or None where there is none."""
+    try:
+        text = layout.manifest.read_text()
+    except FileNotFoundError:
+        return None
+    manifest: dict[str, object] = json.loads(text)
+    return manifest
+
+

@@ -1,0 +1,157 @@
+"""The sample table: what is true of every sample now.
+
+Numpy columns over dense rows, grown by doubling: discarded, tags, categorical
+tags and the latest value of each signal. Instances are rows of their own,
+keyed by (sample, annotation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from weightslab.types import Rows
+
+__all__ = ["CategoryColumn", "InstanceTable", "Latest", "SampleTable"]
+
+Bools = npt.NDArray[np.bool_]
+
+
+def grown(column: npt.NDArray[Any], rows: int, fill: Any) -> npt.NDArray[Any]:
+    """`column` with room for `rows`, new places filled with `fill`."""
+    if rows <= len(column):
+        return column
+    larger = np.full(max(rows, 2 * len(column), 1024), fill, column.dtype)
+    larger[: len(column)] = column
+    return larger
+
+
+@dataclass(slots=True)
+class Latest:
+    """Latest value of one signal by row; `known` tells NaN from never saved."""
+
+    values: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0, np.float64))
+    known: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    def put(self, rows: Rows, values: npt.NDArray[Any]) -> None:
+        """Take `values` [n] for `rows` [n]; of a repeated row the last one stays."""
+        need = int(rows.max()) + 1 if len(rows) else 0
+        self.values = grown(self.values, need, 0.0)
+        self.known = grown(self.known, need, False)
+        self.values[rows] = values
+        self.known[rows] = True
+
+    def column(self, rows: int) -> tuple[npt.NDArray[np.float64], Bools]:
+        """Copies of the first `rows` values and of which are known."""
+        values = grown(self.values, rows, 0.0)[:rows].copy()
+        known = grown(self.known, rows, False)[:rows].copy()
+        return values, known
+
+
+@dataclass(slots=True)
+class CategoryColumn:
+    """A categorical tag: a small code by row, -1 for no value."""
+
+    categories: list[str] = field(default_factory=list)
+    codes: npt.NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, np.int16))
+
+    def code(self, value: str) -> int:
+        """Code of a category, taken up when it is new."""
+        if value not in self.categories:
+            self.categories.append(value)
+        return self.categories.index(value)
+
+
+class SampleTable:
+    """Discards, tags and latest values by row. Guarded by the ledger's lock."""
+
+    def __init__(self) -> None:
+        self.discarded: Bools = np.zeros(0, np.bool_)
+        self.discarded_count = 0
+        self.version = 0
+        """Grows with every edit of discards."""
+        self.tags: dict[str, Bools] = {}
+        self.categories: dict[str, CategoryColumn] = {}
+        self.latest: dict[str, Latest] = {}
+        self.instances = InstanceTable()
+
+    # Each edit gives the previous codes of `rows`, so that the journal can undo it.
+
+    def set_discarded(self, rows: Rows, discarded: bool) -> npt.NDArray[np.int32]:
+        """Discard or restore rows; gives their previous state, 0 or 1."""
+        need = int(rows.max()) + 1 if len(rows) else 0
+        self.discarded = grown(self.discarded, need, False)
+        previous = self.discarded[rows].astype(np.int32)
+        self.discarded[rows] = discarded
+        self.discarded_count = int(np.count_nonzero(self.discarded))
+        self.version += 1
+        return previous
+
+    def set_tag(self, tag: str, rows: Rows, present: bool) -> npt.NDArray[np.int32]:
+        """Put a boolean tag on rows or take it off; gives their previous state, 0 or 1."""
+        need = int(rows.max()) + 1 if len(rows) else 0
+        column = self.tags[tag] = grown(self.tags.get(tag, np.zeros(0, np.bool_)), need, False)
+        previous = column[rows].astype(np.int32)
+        column[rows] = present
+        return previous
+
+    def set_category(self, tag: str, rows: Rows, value: str | None) -> npt.NDArray[np.int32]:
+        """Give rows one value of a categorical tag, or none; gives their previous codes."""
+        column = self.categories.setdefault(tag, CategoryColumn())
+        need = int(rows.max()) + 1 if len(rows) else 0
+        column.codes = grown(column.codes, need, -1)
+        previous = column.codes[rows].astype(np.int32)
+        column.codes[rows] = -1 if value is None else column.code(value)
+        return previous
+
+    def bools(self, column: Bools, rows: int) -> Bools:
+        """A copy of the first `rows` of a boolean column."""
+        return grown(column, rows, False)[:rows].copy()
+
+    def put(self, signal: str, rows: Rows, values: npt.NDArray[Any]) -> None:
+        """Take the latest values of a signal."""
+        self.latest.setdefault(signal, Latest()).put(rows, values)
+
+
+class InstanceTable:
+    """Latest value of every (sample, annotation) by signal.
+
+    New values are collected and merged when somebody reads, so that saving
+    costs an append.
+    """
+
+    _MERGE_AT = 1 << 20
+
+    def __init__(self) -> None:
+        self._merged: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]] = {}
+        self._fresh: dict[str, list[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]] = {}
+        self._waiting = 0
+
+    def put(self, signal: str, rows: Rows, annotations: Rows, values: npt.NDArray[Any]) -> None:
+        """Take values [n] of instances (rows [n], annotations [n])."""
+        keys = (rows.astype(np.int64) << 32) | annotations.astype(np.int64)
+        self._fresh.setdefault(signal, []).append((keys, values))
+        self._waiting += len(keys)
+        if self._waiting > self._MERGE_AT:
+            self.merge()
+
+    def merge(self) -> None:
+        """Fold what was collected into the sorted columns; the newest value wins."""
+        for signal, fresh in self._fresh.items():
+            keys, values = self._merged.get(signal, (np.zeros(0, np.int64), np.zeros(0)))
+            keys = np.concatenate([keys, *(k for k, _ in fresh)])
+            values = np.concatenate([values, *(v for _, v in fresh)]).astype(np.float64, copy=False)
+            order = np.argsort(keys, kind="stable")
+            keys, values = keys[order], values[order]
+            last = np.append(keys[1:] != keys[:-1], True) if len(keys) else np.zeros(0, bool)
+            self._merged[signal] = (keys[last], values[last])
+        self._fresh.clear()
+        self._waiting = 0
+
+    def columns(self) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+        """By signal: sorted keys (row << 32 | annotation) and their latest values."""
+        self.merge()
+        return dict(self._merged)

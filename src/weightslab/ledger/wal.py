@@ -1,0 +1,248 @@
+"""The write-ahead log: framed records in preallocated, mapped files.
+
+A frame is four 32-bit words (commit, size, checksum, kind), then the payload,
+padded to eight bytes. The commit word is written last and is the size xor a
+constant: a record counts when it is there and the checksum agrees, so a torn
+tail ends the log and never yields a wrong value. Records are numbered from the
+first number in the file's header; that number (lsn) orders everything that a
+writer did.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from weightslab.ledger.files import Files
+
+__all__ = ["Frame", "LogWriter", "log_files", "read_log"]
+
+_MAGIC = b"WLLOG\x00\x00\x01"
+_HEADER = struct.Struct("<8sq")
+_FRAME = struct.Struct("<IIII")
+_COMMIT = struct.Struct("<I")
+_REST = struct.Struct("<III")
+_SEAL = 0x5AA5C33C
+
+Part = bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One record as it lies in the log."""
+
+    lsn: int
+    kind: int
+    payload: bytes
+
+
+def log_files(folder: Path) -> list[Path]:
+    """Log files of a writer, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.suffix == ".wal")
+
+
+def read_log(path: Path) -> Iterator[Frame]:
+    """Every whole record of a log file, up to the first torn or missing one."""
+    with open(path, "rb") as stream:
+        data = stream.read()
+    if len(data) < _HEADER.size:
+        return
+    magic, lsn = _HEADER.unpack_from(data)
+    if magic != _MAGIC:
+        return
+    position = _HEADER.size
+    while position + _FRAME.size <= len(data):
+        commit, size, checksum, kind = _FRAME.unpack_from(data, position)
+        start = position + _FRAME.size
+        if commit != (size ^ _SEAL) or start + size > len(data):
+            return
+        payload = data[start : start + size]
+        if zlib.crc32(payload, kind) != checksum:
+            return
+        yield Frame(lsn, kind, payload)
+        lsn += 1
+        position = start + size + (-size % 8)
+
+
+class _MappedLog:
+    """An open log file that is mapped into memory."""
+
+    def __init__(self, files: Files, path: Path, mapped: mmap.mmap, first_lsn: int) -> None:
+        self.path = path
+        self._files = files
+        self._map = mapped
+        self._view = memoryview(mapped)
+        self._end = _HEADER.size
+        self._synced = 0
+        _HEADER.pack_into(mapped, 0, _MAGIC, first_lsn)
+
+    def append(self, kind: int, size: int, parts: Sequence[Part]) -> bool:
+        start = self._end + _FRAME.size
+        stop = start + size
+        if stop + 8 > len(self._map):
+            return False
+        view, at = self._view, start
+        for part in parts:
+            following = at + len(part)
+            view[at:following] = part
+            at = following
+        _REST.pack_into(self._map, start - 12, size, zlib.crc32(view[start:stop], kind), kind)
+        _COMMIT.pack_into(self._map, self._end, size ^ _SEAL)
+        self._end = stop + (-size % 8)
+        return True
+
+    def sync(self) -> None:
+        if self._synced < self._end:
+            end = self._end
+            self._files.sync_map(self._map, self._synced, end)
+            self._synced = end
+
+    def close(self) -> None:
+        self._view.release()
+        self._map.close()
+
+
+class _AppendedLog:
+    """An open log file on a file system that cannot map it."""
+
+    def __init__(self, files: Files, path: Path, size_bytes: int, first_lsn: int) -> None:
+        self.path = path
+        self._files = files
+        self._room = size_bytes
+        self._descriptor = files.open_appending(path)
+        self._dirty = True
+        os.write(self._descriptor, _HEADER.pack(_MAGIC, first_lsn))
+
+    def append(self, kind: int, size: int, parts: Sequence[Part]) -> bool:
+        if size > self._room:
+            return False
+        payload = b"".join(parts)
+        head = _FRAME.pack(size ^ _SEAL, size, zlib.crc32(payload, kind), kind)
+        frame = head + payload + bytes(-size % 8)
+        written = os.write(self._descriptor, frame)
+        if written != len(frame):
+            # A short write leaves a torn tail; what follows it would be unreachable.
+            self._room = 0
+            return False
+        self._room -= len(frame)
+        self._dirty = True
+        return True
+
+    def sync(self) -> None:
+        if self._dirty:
+            self._dirty = False
+            self._files.sync(self._descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class LogWriter:
+    """Appends records to numbered files of one writer.
+
+    Not safe for threads by itself: the ledger's lock guards it. `context` gives
+    the records that every new file begins with, so that each can be read alone.
+
+    Raises OSError when a new file cannot be made; the record was not logged then.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        folder: Path,
+        *,
+        next_lsn: int,
+        file_bytes: int,
+        context: Callable[[], tuple[int, Sequence[Part]]],
+    ) -> None:
+        self._files = files
+        self._folder = folder
+        self._file_bytes = file_bytes
+        self._context = context
+        self._current: _MappedLog | _AppendedLog | None = None
+        self._full: list[_MappedLog | _AppendedLog] = []
+        self._sync_lock = threading.Lock()
+        self._closed: list[tuple[Path, int]] = []
+        existing = log_files(folder)
+        self._number = int(existing[-1].stem) if existing else 0
+        self._older = existing
+        self.next_lsn = next_lsn
+
+    def append(self, kind: int, parts: Sequence[Part]) -> int:
+        """Log one record; gives its number."""
+        size = sum(len(part) for part in parts)
+        if self._current is None or not self._current.append(kind, size, parts):
+            self._rotate(size)
+            assert self._current is not None
+            if not self._current.append(kind, size, parts):
+                raise OSError(f"{self._current.path}: the log took only a part of a record")
+        lsn = self.next_lsn
+        self.next_lsn += 1
+        return lsn
+
+    def _rotate(self, size: int) -> None:
+        if self._current is not None:
+            # Synced and closed by whoever syncs next: not on the training thread.
+            self._full.append(self._current)
+            self._closed.append((self._current.path, self.next_lsn - 1))
+            self._current = None
+        self._files.make_folder(self._folder)
+        self._number += 1
+        path = self._folder / f"{self._number:06d}.wal"
+        kind, parts = self._context()
+        context_size = sum(len(part) for part in parts)
+        room = max(self._file_bytes, size + context_size + 256)
+        mapped = self._files.map_log(path, room)
+        if mapped is not None:
+            self._current = _MappedLog(self._files, path, mapped, self.next_lsn)
+        else:
+            self._current = _AppendedLog(self._files, path, room, self.next_lsn)
+        if not self._current.append(kind, context_size, parts):
+            raise OSError(f"{path}: the log took only a part of a record")
+        self.next_lsn += 1
+
+    def sync(self) -> None:
+        """Flush what was logged to the disk. Called without the ledger's lock, by any thread."""
+        with self._sync_lock:
+            while self._full:
+                full = self._full[0]
+                full.sync()
+                full.close()
+                del self._full[0]
+            current = self._current
+            if current is not None:
+                current.sync()
+
+    def retire(self, upto_lsn: int) -> None:
+        """Remove files whose every record, at most `upto_lsn`, is in published files."""
+        for path in self._older:
+            self._files.remove(path)
+        self._older = []
+        done = [entry for entry in self._closed if entry[1] <= upto_lsn]
+        for entry in done:
+            self._files.remove(entry[0])
+            self._closed.remove(entry)
+
+    def finish(self) -> None:
+        """Close, and remove every file: all of it is published."""
+        if self._current is not None:
+            self._closed.append((self._current.path, self.next_lsn - 1))
+        self.abandon()
+        self.retire(self.next_lsn)
+
+    def abandon(self) -> None:
+        """Close and leave the files for recovery."""
+        with self._sync_lock:
+            for log in (*self._full, self._current):
+                if log is not None:
+                    log.close()
+            self._full.clear()
+            self._current = None
