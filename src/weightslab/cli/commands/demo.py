@@ -60,13 +60,17 @@ def demo(epochs: int, out: Path | None) -> None:
     started = time.perf_counter()
     from weightslab.demo import report, training
 
-    with progress(console, "epoch", epochs) as advance:
-        training.train(
-            digits,
-            folder,
-            epochs=epochs,
-            on_epoch=lambda loss: advance(f"mean loss {loss:.3f}"),
-        )
+    try:
+        with progress(console, "epoch", epochs) as advance:
+            training.train(
+                digits,
+                folder,
+                epochs=epochs,
+                on_epoch=lambda loss: advance(f"mean loss {loss:.3f}"),
+            )
+    except KeyboardInterrupt:
+        console.print(f"Interrupted: what was recorded so far is in {folder}", soft_wrap=True)
+        raise
     suspects = report.read(folder, digits)
     took_s = time.perf_counter() - started
     _show(console, digits, suspects)
