@@ -48,9 +48,7 @@ def samples_frame(rows: int, *, instances: bool) -> pl.DataFrame:
             "origin": pl.repeat("train", rows, eager=True),
             "discarded": draw.random(rows) < 0.1,
             "tag:hard": draw.random(rows) < 0.1,
-            "tag:weather": pl.Series(["sun", "rain", None, "fog"]).gather(
-                draw.integers(4, size=rows)
-            ),
+            "tag:weather": weather.gather(draw.integers(4, size=rows)),
             "signals//loss": draw.random(rows),
             "signals//iou": draw.random(rows),
             "target": draw.integers(10, size=rows),
