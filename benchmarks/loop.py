@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import torch
 from common import percentile, row
@@ -17,12 +18,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import weightslab as wl
 
-Step = Iterator[None]
+Steps: TypeAlias = Iterator[None]
 
 
 def loop(
     network: Callable[[], nn.Module], data: TensorDataset, batch: int, *, watched: bool
-) -> Step:
+) -> Steps:
     """One training step per `next`, forever."""
     torch.manual_seed(0)
     model = network()
@@ -43,7 +44,7 @@ def loop(
             yield
 
 
-def measure(what: str, goal: str, make: Callable[[bool], Step], *, steps: int) -> None:
+def measure(what: str, goal: str, make: Callable[[bool], Steps], *, steps: int) -> None:
     """Take `steps` steps of each loop in turns, and print what watching adds."""
     loops = [make(False), make(True), make(False)]
     for one in loops:

@@ -1,4 +1,4 @@
-"""What watching a loader costs before the first batch: seconds and memory, by the dataset's size."""
+"""What watching a loader costs before the first batch: seconds and memory, by size."""
 
 from __future__ import annotations
 

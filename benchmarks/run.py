@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ALL = ("import_time", "registration", "save_signals", "trajectory", "loop")
+ALL = ("import_time", "registration", "save_signals", "trajectory", "export", "loop")
 LIMIT_S = 150
 
 

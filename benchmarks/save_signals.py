@@ -1,4 +1,4 @@
-"""What `wl.save_signals` costs its caller: 3 signals of 256 samples a call, as the history grows."""
+"""What `wl.save_signals` costs its caller: 3 signals x 256 samples, as the history grows."""
 
 from __future__ import annotations
 
