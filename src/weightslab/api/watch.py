@@ -1,0 +1,65 @@
+"""`watch_or_edit`: one line for each object of a training loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weightslab.capture.watch import watch
+from weightslab.session import current, guard_worker
+
+__all__ = ["watch_or_edit"]
+
+
+def watch_or_edit(
+    obj: Any, obj_name: str | None = None, flag: str | None = None, **kwargs: Any
+) -> Any:  # noqa: E501
+    """Watch a part of a training loop, and get back what to use in its place.
+
+    Args:
+        obj: the object; see the table below for what each flag takes.
+        obj_name: its name in the session; also a signal's name where none is given.
+        flag: what it is. It may be left out for a `DataLoader`, `Dataset`,
+            `Optimizer`, `DictConfig`, a loss of `torch.nn` and a torchmetrics object.
+        **kwargs: options of the flag.
+
+    | flag | takes | gives back | options |
+    | --- | --- | --- | --- |
+    | model | `nn.Module` | the same object | `device` |
+    | data, dataset, dataloader | `DataLoader` or `Dataset` | a loader of the same class, whose batches are known by id | `is_training`, `append_ids`, `id_fn`, `ids`, `loader_name`; for a dataset also `batch_size`, `shuffle`, `num_workers`, `collate_fn`, `drop_last` |
+    | optimizer | `torch.optim.Optimizer` | the same object | |
+    | logger | Lightning logger, `SummaryWriter`, anything with `log`, `log_metrics` or `add_scalar`; None for one of ours | the same object | `log_dir` names the run folder |
+    | loss, metric, signal | `nn.Module`, torchmetrics object, function | a module: a shallow copy that shares its parameters; torchmetrics: the same object; a function: a callable | `signal_name` (or `name`), `per_sample`, `per_instance`, `log` |
+    | hyperparameters, hp, params, parameters | dict, `DictConfig` | a `DictConfig` | `defaults`, `root_log_dir` |
+
+    A watched loss or metric is called as before and returns what it returned before,
+    the same object, whatever its reduction. Of a call over a batch of B samples it
+    records one value for each: a result `[B]` or `[B, ...]` (folded by the mean), and
+    for the losses of torch also when `reduction` is "mean" or "sum"; their recorded
+    values have the mean (or the sum) that you got, and a sample whose every label is
+    ignored has none. A dict of results is recorded under `<name>/<key>`. Any other
+    single number goes to the curve only, and you are told once how to change that.
+    With `per_instance=True` the result is flat `[N]`, one value for each instance of
+    the batch, sample by sample.
+
+    The call takes four keywords of ours, which the watched function sees only if it
+    declares them: `batch_ids=` (B ids; else those of the batch that a watched loader
+    handed out), `batch_idx=` (the batch position of each of N instances; else found
+    in a dict argument), and `preds=` and `targets=`, whose latest is kept.
+
+    Raises:
+        UnknownOptionError: a flag or an option that does not exist.
+        InputError: an object that is not what the flag says, or a flag that is missing.
+        LengthMismatchError: from a watched call whose `batch_ids=` is not one for each value.
+        WorkerProcessError: called inside a DataLoader worker.
+
+    Example:
+        >>> import torch, weightslab as wl
+        >>> model = wl.watch_or_edit(torch.nn.Linear(4, 3), flag="model")
+        >>> optimizer = wl.watch_or_edit(torch.optim.SGD(model.parameters(), lr=0.1))
+        >>> loss = wl.watch_or_edit(torch.nn.CrossEntropyLoss(), signal_name="train/loss")
+        >>> x, y = torch.randn(2, 4), torch.tensor([0, 2])
+        >>> loss(model(x), y, batch_ids=["a", "b"]).backward()
+        >>> optimizer.step()
+    """  # noqa: E501  # a table's rows cannot be broken
+    guard_worker("watch_or_edit")
+    return watch(current(), obj, obj_name, flag, kwargs)

@@ -1,0 +1,1 @@
+"""What reaches us from a training loop: loaders, losses, metrics, models, optimizers, loggers."""

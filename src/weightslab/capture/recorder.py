@@ -1,0 +1,221 @@
+"""What a save does: check everything, then append to the ledger. Nothing half-written.
+
+Shapes: B samples in a batch, N instances.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from weightslab.capture.fold import annotation_numbers, fold_mean, mean_over_rest
+from weightslab.capture.transfer import Array, Values, count_items, to_array, to_arrays, to_values
+from weightslab.errors import InputError, LengthMismatchError
+from weightslab.types import BatchIds, SampleIds
+
+if TYPE_CHECKING:
+    from weightslab.session import Session
+
+__all__ = ["checked_batch_idx", "checked_name", "save_arrays", "save_instances", "save_samples"]
+
+_PREFIX = "signals//"
+
+
+def checked_name(name: object) -> str:
+    """The name that a signal is stored under: without the prefix of its column.
+
+    Raises `InputError` for anything but a non-empty string.
+    """
+    if not isinstance(name, str):
+        raise InputError(f"a signal's name is a string, got {name!r} ({type(name).__name__})")
+    short = name.removeprefix(_PREFIX)
+    if not short.strip():
+        raise InputError(f"a signal needs a name, got {name!r}")
+    return short
+
+
+def save_samples(
+    session: Session,
+    signals: Mapping[str, Any],
+    batch_ids: Any,
+    *,
+    preds_raw: Any = None,
+    targets: Any = None,
+    preds: Any = None,
+    step: int | None = None,
+    log: bool = True,
+) -> None:
+    """Append one value for each sample of each signal; see `weightslab.save_signals`."""
+    batch = session.batches.current
+    ids = batch if batch_ids is None else batch_ids
+    scalars: dict[str, float] = {}
+    folded: dict[str, Values] = {}
+    for name, value in _checked_signals(signals).items():
+        values = _folded(name, value)
+        if values.ndim == 0:
+            scalars[name] = float(values)
+        else:
+            folded[name] = values
+    arrays = {"preds_raw": preds_raw, "targets": targets, "preds": preds}
+    given = {field: value for field, value in arrays.items() if value is not None}
+    if not (scalars or folded or given):
+        raise InputError("nothing to save: give at least one signal, targets or predictions")
+    explicit = _checked_step(step)
+    if folded or given:
+        if ids is None:
+            raise InputError(
+                "no ids for these values: pass batch_ids=, or iterate over a watched loader"
+            )
+        count = count_items(ids)
+        for name, values in folded.items():
+            if len(values) != count:
+                raise LengthMismatchError(name, len(values), count, expected_of="batch_ids")
+        kept = {field: to_arrays(value, count, field) for field, value in given.items()}
+        rows = _rows(session, ids, batch, count)
+        if count:
+            for moment, some in _by_step(session, folded, explicit).items():
+                session.ledger.append_samples(some, rows, step=moment, log=log)
+            for field, value in kept.items():
+                session.ledger.append_arrays(field, rows, value)
+    for moment, numbers in _by_step(session, scalars, explicit).items():
+        session.ledger.append_scalars(numbers, step=moment)
+
+
+def save_instances(
+    session: Session,
+    signals: Mapping[str, Any],
+    batch_ids: Any,
+    batch_idx: Any,
+    *,
+    step: int | None = None,
+    origin: str | None = None,
+    targets: Any = None,
+    log: bool = True,
+) -> None:
+    """Append one value for each instance; see `weightslab.save_instance_signals`."""
+    batch = session.batches.current
+    ids = batch if batch_ids is None else batch_ids
+    if ids is None:
+        raise InputError(
+            "no ids for these instances: pass batch_ids=, or iterate over a watched loader"
+        )
+    if origin is not None and (not isinstance(origin, str) or not origin):
+        raise InputError(f"origin is the name of a split, such as 'train'; got {origin!r}")
+    count = count_items(ids)
+    positions = checked_batch_idx(batch_idx, count)
+    flat: dict[str, Values] = {}
+    for name, value in _checked_signals(signals).items():
+        values = _named(name, value)
+        values = values.reshape(1) if values.ndim == 0 else mean_over_rest(values)
+        if len(values) != len(positions):
+            raise LengthMismatchError(name, len(values), len(positions), expected_of="batch_idx")
+        flat[name] = values
+    if not flat and targets is None:
+        raise InputError("nothing to save: give at least one signal, or targets")
+    kept = None if targets is None else to_arrays(targets, len(positions), "targets")
+    explicit = _checked_step(step)
+    if origin is not None and not isinstance(ids, (BatchIds, SampleIds)):
+        # An origin that the caller names speaks for ids that nobody has seen yet.
+        batch = BatchIds(SampleIds(np.empty(0, np.int32), lambda rows: []), origin)
+    rows = _rows(session, ids, batch, count)[positions]
+    if not len(positions):
+        return
+    annotations = annotation_numbers(positions)
+    for moment, some in _by_step(session, flat, explicit).items():
+        session.ledger.append_instances(some, rows, annotations, step=moment, log=log)
+    if kept is not None:
+        session.ledger.append_arrays("targets", rows, kept, annotations)
+
+
+def save_arrays(
+    session: Session, fields: Mapping[str, Array | Sequence[Array]], rows: npt.NDArray[np.int32]
+) -> None:
+    """Keep the latest targets and predictions of a batch; each was checked against `rows`."""
+    for field, values in fields.items():
+        session.ledger.append_arrays(field, rows, values)
+
+
+def checked_batch_idx(batch_idx: Any, count: int) -> npt.NDArray[np.int64]:
+    """Batch positions of instances, int64 [N], each within 0 and `count` - 1.
+
+    Whole floats are taken as well (some detection batches keep them so). Raises
+    `InputError` that names the first value that is out of range or not whole.
+    """
+    found = to_array(batch_idx).reshape(-1)
+    if found.dtype.kind not in "iuf" and found.size:
+        raise InputError(f"batch_idx holds batch positions (integers), got dtype {found.dtype}")
+    with np.errstate(invalid="ignore"):
+        positions = found.astype(np.int64)
+    wrong = (positions != found) | (positions < 0) | (positions >= count)
+    if wrong.any():
+        raise InputError(
+            f"batch_idx holds {found[wrong.argmax()]!s}, but positions in this batch of "
+            f"{count} ids are whole numbers from 0 to {count - 1}; "
+            f"nothing of this call was written"
+        )
+    return positions
+
+
+def _checked_signals(signals: Any) -> dict[str, Any]:
+    if not isinstance(signals, Mapping):
+        raise InputError(
+            f"signals is a mapping of names to values, such as {{'loss': values}}; "
+            f"got {type(signals).__name__}"
+        )
+    named = {checked_name(name): value for name, value in signals.items()}
+    if len(named) != len(signals):
+        raise InputError(
+            f"two of the names {sorted(signals)} are one signal: the prefix {_PREFIX!r} "
+            f"is no part of a name"
+        )
+    return named
+
+
+def _checked_step(step: Any) -> int | None:
+    if step is None:
+        return None
+    try:
+        return operator.index(step)
+    except TypeError:
+        if hasattr(step, "item") or isinstance(step, float):  # a step that went through a tensor
+            number = float(step)
+            if number.is_integer():
+                return int(number)
+    raise InputError(f"step is a whole number, got {step!r} ({type(step).__name__})")
+
+
+def _named(name: str, value: Any) -> Values:
+    try:
+        return to_values(value)
+    except InputError as error:
+        raise InputError(f"signal {name!r}: {error}; nothing of this call was written") from error
+
+
+def _folded(name: str, value: Any) -> Values:
+    if isinstance(value, torch.Tensor) and value.ndim > 1 and value.numel():
+        value = fold_mean(value.detach())  # on its device: only [B] travels
+    return mean_over_rest(_named(name, value))
+
+
+def _rows(session: Session, ids: Any, batch: BatchIds | None, count: int) -> npt.NDArray[np.int32]:
+    if isinstance(ids, BatchIds):
+        return ids.rows
+    rows = session.resolve(ids, batch=batch)
+    if len(rows) != count:
+        raise LengthMismatchError("batch_ids", len(rows), count, expected_of="the batch")
+    return rows
+
+
+def _by_step(
+    session: Session, values: Mapping[str, Any], explicit: int | None
+) -> dict[int, dict[str, Any]]:
+    """Signals that stand at one step share a record; without an optimizer each counts its own."""
+    grouped: dict[int, dict[str, Any]] = {}
+    for name, value in values.items():
+        grouped.setdefault(session.clock.step(name, explicit), {})[name] = value
+    return grouped

@@ -1,0 +1,1 @@
+"""Hyperparameters: one handle that the script reads and others may edit."""
