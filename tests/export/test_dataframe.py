@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from weightslab.errors import UnknownOptionError
-from weightslab.export.dataframe import chosen_columns, write_dataframe_frame
+from weightslab.export.dataframe import chosen_columns, layers_of, write_dataframe_frame
 
 COLUMNS = [
     "sample_id",
@@ -156,3 +156,20 @@ def test_arrow_is_read_by_pyarrow_and_pandas(tmp_path: Path) -> None:
         table = pa.ipc.open_file(file).read_all()
     assert table.schema.field("sample_id").type == pa.large_string()
     assert pd.read_feather(path)["sample_id"].tolist() == ["a"]
+
+
+def test_layers_are_seen_in_the_values() -> None:
+    """A signal belongs to the layers whose rows have a value of it, NaN included."""
+    frame = pl.DataFrame(
+        {
+            "sample_id": ["a", "a"],
+            "annotation_id": [0, 1],
+            "signals//loss": [math.nan, None],
+            "signals//iou": [None, 0.5],
+            "signals//both": [1.0, 2.0],
+        }
+    )
+    assert layers_of(frame) == {
+        "sample": {"signals//loss", "signals//both"},
+        "instance": {"signals//iou", "signals//both"},
+    }

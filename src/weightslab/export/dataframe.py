@@ -28,7 +28,7 @@ from weightslab.export.naming import (
     target_path,
 )
 
-__all__ = ["chosen_columns", "write_dataframe_frame"]
+__all__ = ["chosen_columns", "layers_of", "write_dataframe_frame"]
 
 _INDEX = ("sample_id", "annotation_id")
 _GROUPS: Mapping[str, Callable[[str], bool]] = {
@@ -50,12 +50,13 @@ def write_dataframe_frame(
     sample_id: object = None,
     instance_id: object = None,
     default_dir: Path,
-    layers: Mapping[str, Collection[str]],
+    layers: Mapping[str, Collection[str]] | None = None,
     warn: Callable[[str], None],
 ) -> Path:
     """Write the sample table, or the part that the arguments select; the file's path.
 
-    `layers` says which signal columns the "sample" and the "instance" rows own.
+    `layers` says which signal columns the "sample" and the "instance" rows own; when
+    it is not given, those in which such rows have values.
 
     Raises:
         UnknownOptionError: a format or column that does not exist.
@@ -72,6 +73,7 @@ def write_dataframe_frame(
     name = automatic_name(words, "dataframe", checked_format(format))
     target = target_path(path, name, default_dir)
     kept = frame.select(chosen_columns(frame.columns, chosen))
+    owned = layers_of(kept) if layers is None else layers
     messages: list[str | None] = []
     if sample_ids is not None:
         kept = kept.filter(pl.col("sample_id").is_in(sample_ids))
@@ -80,7 +82,7 @@ def write_dataframe_frame(
         kept = kept.filter(pl.col("annotation_id").is_in(annotations))
         found = set(kept["annotation_id"].unique())
         messages.append(say_unknown("instance_id", annotations, found))
-    written = write_whole(target, lambda file: _write(file, kept, format, layers))
+    written = write_whole(target, lambda file: _write(file, kept, format, owned))
     for message in filter(None, messages):
         warn(f"{message} in {written}")
     return written
@@ -100,6 +102,16 @@ def chosen_columns(available: Sequence[str], chosen: Sequence[str] | None) -> li
             wanted.add(_column(name, available))
     others = [column for column in available if column in wanted and column not in _INDEX]
     return [*_INDEX, *others]
+
+
+def layers_of(frame: pl.DataFrame) -> dict[str, set[str]]:
+    """Signal columns that the "sample" and the "instance" rows of a table have values in."""
+    signals = [column for column in frame.columns if _GROUPS["signals"](column)]
+    is_sample = frame["annotation_id"] == 0
+    return {
+        layer: {column for column in signals if (frame[column].is_not_null() & rows).any()}
+        for layer, rows in (("sample", is_sample), ("instance", ~is_sample))
+    }
 
 
 def _column(name: str, available: Sequence[str]) -> str:
