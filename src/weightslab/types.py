@@ -28,16 +28,16 @@ class SampleIds(Sequence[str]):
     the ids on pays for none. Equal to any list or tuple of the same strings.
     """
 
-    __slots__ = ("_names", "_namer", "rows")
+    __slots__ = ("_names", "namer", "rows")
 
     def __init__(self, rows: Rows, namer: Namer) -> None:
         self.rows = rows
-        self._namer = namer
+        self.namer = namer
         self._names: list[str] | None = None
 
     def _strings(self) -> list[str]:
         if self._names is None:
-            self._names = self._namer(self.rows)
+            self._names = self.namer(self.rows)
         return self._names
 
     @overload

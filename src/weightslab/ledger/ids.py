@@ -107,6 +107,10 @@ class IdStore:
                     return found
             return None
 
+    def find_named(self, name: str) -> int | None:
+        """The row that was given this very name; blocks are not looked at."""
+        return self._rows.get(name)
+
     def name(self, row: int) -> str:
         """The id of a row."""
         with self._lock:

@@ -563,6 +563,38 @@ class Ledger:
 
     # -- reading --------------------------------------------------------------------
 
+    def tags(self) -> list[str]:
+        """Names of the boolean tags."""
+        return list(self._store.samples.tags)
+
+    def categories(self) -> dict[str, list[str]]:
+        """Categorical tags and their values."""
+        return {name: list(c.categories) for name, c in self._store.samples.categories.items()}
+
+    def adopt(self, placeholder: int, row: int) -> None:
+        """Give `row` the tags and discard of a placeholder, which nobody has seen, and its name.
+
+        A placeholder stands for an id that was tagged before its sample appeared.
+        """
+        with self._store.lock:
+            samples = self._store.samples
+            name = self.ids.name(placeholder)
+            old, new = np.array([placeholder], np.int32), np.array([row], np.int32)
+            if self.discarded.row(placeholder):
+                self.discard(new, True)
+                self.discard(old, False)
+            for tag, column in list(samples.tags.items()):
+                if placeholder < len(column) and column[placeholder]:
+                    self.tag(new, tag, True)
+                    self.tag(old, tag, False)
+            for tag, category in list(samples.categories.items()):
+                codes = category.codes
+                if placeholder < len(codes) and codes[placeholder] >= 0:
+                    self.categorize(new, tag, category.categories[codes[placeholder]])
+                    self.categorize(old, tag, None)
+            self.ids.rename(old, [f"{name} (placeholder {placeholder})"])
+            self.ids.rename(new, [name])
+
     @property
     def experiment_hash(self) -> str | None:
         """The experiment hash that new values belong to; of a closed folder, the last one."""

@@ -1,0 +1,166 @@
+"""Tags, categorical tags and discards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from weightslab.errors import InputError, UnknownOptionError
+from weightslab.queries.samples import discarded_ids, tagged_ids
+from weightslab.session import Session, current, guard_worker
+from weightslab.types import Rows
+
+__all__ = [
+    "discard_samples",
+    "get_discarded_samples",
+    "get_samples_by_tag",
+    "register_categorical_tag",
+    "set_categorical_tag",
+    "tag_samples",
+]
+
+_MODES = ("add", "remove", "set")
+
+
+def tag_samples(
+    sample_ids: Any, tag: str, mode: Literal["add", "remove", "set"] = "add"
+) -> int:
+    """Add a boolean tag to samples, or take it off. Durable when the call returns.
+
+    Args:
+        sample_ids: one id or many: strings, integers, numpy, tensors, mixed lists.
+        tag: name of the tag.
+        mode: "add", "remove", or "set", which adds.
+
+    Returns:
+        How many samples changed.
+
+    Raises:
+        UnknownOptionError: another mode.
+        InputError: no tag name, a tag that is categorical, or something that is no id.
+
+    Ids that nobody knows are said once, and keep their tag for when the sample appears.
+
+    Example:
+        >>> import weightslab as wl
+        >>> wl.save_signals({"loss": [0.1, 2.0]}, ["a", "b"])
+        >>> wl.tag_samples(["b"], "hard")
+        1
+    """
+    guard_worker("tag_samples")
+    if mode not in _MODES:
+        raise UnknownOptionError("mode", mode, _MODES)
+    _check_name(tag, "tag")
+    session = current()
+    ledger = session.ledger
+    if tag in ledger.categories():
+        raise InputError(
+            f"{tag!r} is a categorical tag: use wl.set_categorical_tag(ids, {tag!r}, value)"
+        )
+    return ledger.tag(_rows(session, sample_ids), tag, mode != "remove")
+
+
+def register_categorical_tag(tag: str, categories: Sequence[str]) -> None:
+    """Declare a categorical tag with its allowed values; known again, it gains new ones.
+
+    Raises:
+        InputError: no name, a value that is no string or empty, or a boolean tag's name.
+    """
+    guard_worker("register_categorical_tag")
+    _check_name(tag, "tag")
+    if isinstance(categories, str):
+        raise InputError(f"categories of {tag!r} are a list of strings, not the string {categories!r}")
+    for value in categories:
+        _check_name(value, f"category of {tag!r}")
+    ledger = current().ledger
+    _check_categorical(ledger.tags(), tag)
+    ledger.register_category(tag, list(categories))
+
+
+def set_categorical_tag(sample_ids: Any, tag: str, value: str | None) -> int:
+    """Give samples one value of a categorical tag; a new value is taken up, ""/None clears it.
+
+    Returns:
+        How many samples changed. Durable when the call returns.
+
+    Raises:
+        InputError: a value that is no string, or a boolean tag's name.
+    """
+    guard_worker("set_categorical_tag")
+    _check_name(tag, "tag")
+    if value is not None and not isinstance(value, str):
+        raise InputError(f"a value of {tag!r} is a string, not {value!r} ({type(value).__name__})")
+    session = current()
+    ledger = session.ledger
+    _check_categorical(ledger.tags(), tag)
+    return ledger.categorize(_rows(session, sample_ids), tag, value or None)
+
+
+def discard_samples(sample_ids: Any, discarded: bool = True) -> int:
+    """Leave samples out of training from the next batch on, or bring them back.
+
+    Returns:
+        How many samples changed. Durable when the call returns.
+    """
+    guard_worker("discard_samples")
+    session = current()
+    ledger = session.ledger
+    return ledger.discard(_rows(session, sample_ids), bool(discarded))
+
+
+def get_samples_by_tag(
+    tag: str, origin: str | None = "train", limit: int | None = None
+) -> list[str]:
+    """Ids of the samples that have a tag; of a categorical tag, any value.
+
+    Args:
+        origin: the split; "train" also finds a loader called "train_loader" and the
+            reverse; None means every split.
+        limit: most ids to give.
+
+    Raises:
+        InputError: a limit that is negative or no whole number.
+    """
+    guard_worker("get_samples_by_tag")
+    _check_limit(limit)
+    return tagged_ids(current(), tag, origin)[:limit]
+
+
+def get_discarded_samples(origin: str | None = "train", limit: int | None = None) -> list[str]:
+    """Ids of the samples that are discarded now; arguments as in `get_samples_by_tag`."""
+    guard_worker("get_discarded_samples")
+    _check_limit(limit)
+    return discarded_ids(current(), origin)[:limit]
+
+
+def _check_name(name: Any, what: str) -> None:
+    if not isinstance(name, str) or not name:
+        raise InputError(f"a {what} is a non-empty string, not {name!r}")
+
+
+def _check_categorical(tags: Sequence[str], tag: str) -> None:
+    if tag in tags:
+        raise InputError(f"{tag!r} is a boolean tag: choose another name for a categorical one")
+
+
+def _check_limit(limit: Any) -> None:
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+        raise InputError(f"limit is None or a whole number from 0, not {limit!r}")
+
+
+def _rows(session: Session, sample_ids: Any) -> Rows:
+    """Rows of ids; those that nobody knows are said and get a place without an origin."""
+    rows, unknown = session.look_up(sample_ids)
+    if unknown:
+        shown = ", ".join(map(repr, unknown[:3])) + (", ..." if len(unknown) > 3 else "")
+        session.notices.forget("unknown ids")
+        session.notices.warn_once(
+            "unknown ids",
+            f"{len(unknown)} of the ids are not known yet ({shown}): "
+            f"the edit is kept for when they appear",
+            count=len(unknown),
+        )
+        rows = np.concatenate([rows, session.ledger.ids.add(unknown, None)])
+    return rows

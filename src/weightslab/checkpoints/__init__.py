@@ -1,0 +1,1 @@
+"""What names and keeps a state of an experiment."""

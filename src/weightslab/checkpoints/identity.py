@@ -1,0 +1,85 @@
+"""The experiment hash: 24 hexadecimal digits that name what an experiment is made of.
+
+Eight digits each for hyperparameters, model architecture and the set of discarded
+samples, so that equal content has the same name in every process, and two hashes
+show at a glance what changed between them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+__all__ = ["DiscardDigest", "architecture_digits", "experiment_hash", "hyperparameter_digits"]
+
+_NOTHING = "0" * 8
+_NOT_CONTENT = frozenset({"root_log_dir"})
+"""Hyperparameters that say where, not what."""
+
+
+def _digits(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+
+
+def hyperparameter_digits(values: Mapping[str, Any] | None) -> str:
+    """Eight digits of hyperparameters; the order of keys does not matter."""
+    if values is None:
+        return _NOTHING
+    content = {str(k): v for k, v in values.items() if k not in _NOT_CONTENT}
+    return _digits(json.dumps(content, sort_keys=True, default=_text, separators=(",", ":")))
+
+
+def _text(value: Any) -> str:
+    # The default repr of an object holds its address, which no other process shares.
+    text = repr(value)
+    return type(value).__qualname__ if " at 0x" in text else text
+
+
+def architecture_digits(models: Iterable[tuple[str, Any]]) -> str:
+    """Eight digits of models: their module classes, parameter and buffer names and shapes."""
+    lines = []
+    for name, model in models:
+        lines.append(name)
+        if hasattr(model, "named_modules"):
+            lines += [f"{path} {type(m).__qualname__}" for path, m in model.named_modules()]
+            lines += [f"{p} {tuple(t.shape)} {t.dtype}" for p, t in model.named_parameters()]
+            lines += [f"{p} {tuple(t.shape)} {t.dtype}" for p, t in model.named_buffers()]
+        else:
+            lines.append(type(model).__qualname__)
+    return _digits("\n".join(lines)) if lines else _NOTHING
+
+
+class DiscardDigest:
+    """Eight digits of a set of sample ids, kept up to date by its changes.
+
+    The sum of one hash per id: independent of order, and a change costs only the
+    ids that changed.
+    """
+
+    def __init__(self) -> None:
+        self._sum = 0
+
+    def add(self, sample_id: str) -> None:
+        """A sample joined the set."""
+        self._sum = (self._sum + self._term(sample_id)) % (1 << 64)
+
+    def remove(self, sample_id: str) -> None:
+        """A sample left the set."""
+        self._sum = (self._sum - self._term(sample_id)) % (1 << 64)
+
+    @staticmethod
+    def _term(sample_id: str) -> int:
+        data = sample_id.encode("utf-8", "surrogatepass")
+        return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+    @property
+    def digits(self) -> str:
+        """Eight hexadecimal digits; zeros for the empty set."""
+        return _NOTHING if self._sum == 0 else _digits(f"{self._sum:016x}")
+
+
+def experiment_hash(hyperparameters: str, architecture: str, discarded: str) -> str:
+    """The three parts as one hash."""
+    return hyperparameters + architecture + discarded

@@ -1,0 +1,52 @@
+"""The step: number of training updates completed before a batch, from 0."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+__all__ = ["StepClock"]
+
+
+class StepClock:
+    """Counts updates of the watched optimizers; without one, calls by signal.
+
+    `by_hand` is called before each value of a loop that has no watched optimizer:
+    there the saving call is the only sign of a training step.
+    """
+
+    def __init__(self, by_hand: Callable[[], None]) -> None:
+        self._updates: list[int] = []
+        self._calls: defaultdict[str, int] = defaultdict(int)
+        self._by_hand = by_hand
+        self.age = 0
+        """Training updates completed: of several optimizers, the one that stepped most."""
+
+    @property
+    def has_optimizer(self) -> bool:
+        """Whether an optimizer is watched."""
+        return bool(self._updates)
+
+    def watch_optimizer(self) -> int:
+        """Take up an optimizer; gives the token to `advance` with."""
+        self._updates.append(self.age)
+        return len(self._updates) - 1
+
+    def advance(self, token: int) -> None:
+        """One optimizer completed an update."""
+        updates = self._updates
+        updates[token] += 1
+        if updates[token] > self.age:
+            self.age = updates[token]
+
+    def step(self, signal: str, explicit: int | None) -> int:
+        """Step of a value of `signal`: the explicit one, else the age, else one more per call."""
+        if not self._updates:
+            self._by_hand()
+        if explicit is not None:
+            return int(explicit)
+        if self._updates:
+            return self.age
+        calls = self._calls[signal]
+        self._calls[signal] = calls + 1
+        return calls

@@ -1,0 +1,96 @@
+"""From whatever a user calls an id to rows.
+
+One canonical form: `1`, `"1"`, `np.int64(1)` and `tensor(1)` are the sample "1".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from weightslab.errors import InputError
+from weightslab.ledger import Ledger
+from weightslab.types import BatchIds, Rows, SampleIds
+
+__all__ = ["find_rows", "id_texts", "resolve_rows"]
+
+
+def id_texts(ids: Any) -> list[str]:
+    """Ids of any container (or a single one) as strings.
+
+    Raises:
+        InputError: something that is neither a string nor a whole number.
+    """
+    if isinstance(ids, SampleIds):
+        return list(ids)
+    if isinstance(ids, str):
+        return [ids]
+    if hasattr(ids, "detach"):
+        ids = ids.detach().cpu().numpy()
+    if isinstance(ids, np.ndarray):
+        ids = ids.reshape(-1).tolist() if ids.ndim else [ids.item()]
+    elif isinstance(ids, (bytes, dict)) or not isinstance(ids, Iterable):
+        ids = [ids]
+    return [_id_text(value) for value in ids]
+
+
+def _id_text(value: Any) -> str:
+    if isinstance(value, str):
+        if not value:
+            raise InputError("an empty string is no sample id: give every sample a name")
+        return value
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, str):
+        return _id_text(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(
+            f"{value!r} ({type(value).__name__}) is no sample id: give strings or whole numbers"
+        )
+    return str(value)
+
+
+def _find(ledger: Ledger, name: str, origin: str | None) -> int | None:
+    """Row that `name` means for somebody who works on a batch of `origin`."""
+    ids = ledger.ids
+    if origin is not None:
+        row = ids.find_named(f"{origin}/{name}")
+        if row is not None:
+            return row
+    row = ids.find(name)
+    if row is None and origin is not None:
+        # A bare index of a dataset whose samples have no names of their own.
+        row = ids.find(f"{origin}/{name}")
+        if row is not None and ids.own_name(row) is not None:
+            return None
+    return row
+
+
+def find_rows(ledger: Ledger, names: list[str], origin: str | None) -> list[int | None]:
+    """Row of each name, None where nobody has it."""
+    return [_find(ledger, name, origin) for name in names]
+
+
+def resolve_rows(ledger: Ledger, ids: Any, batch: BatchIds | None) -> Rows:
+    """Rows of ids as they come with values; ids that are new become samples. int32 [B]."""
+    if isinstance(ids, SampleIds):
+        if getattr(ids.namer, "__self__", None) is ledger.ids:
+            return ids.rows
+    elif batch is not None and ids is batch.given:
+        return batch.rows
+    names = id_texts(ids)
+    home = batch.origin if batch is not None else None
+    found = find_rows(ledger, names, home or "train")
+    origin = home or "train"
+    if all(row is not None for row in found):
+        rows = np.array(found, np.int32).reshape(len(names))
+        unseen = [row for row in rows.tolist() if not ledger.ids.origins_of(row)]
+        if unseen:
+            ledger.ids.add_origin(np.array(unseen, np.int32), origin)
+        return rows
+    missing = [name for name, row in zip(names, found, strict=True) if row is None]
+    made = dict(zip(missing, ledger.ids.add(missing, origin).tolist(), strict=True))
+    pairs = zip(names, found, strict=True)
+    return np.array([made[n] if row is None else row for n, row in pairs], np.int32)

@@ -1,0 +1,304 @@
+"""The one owner of a process's state: ledger, registry, clock, current batch."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+
+from weightslab.checkpoints.identity import (
+    DiscardDigest,
+    architecture_digits,
+    experiment_hash,
+    hyperparameter_digits,
+)
+from weightslab.errors import InputError, StateError
+from weightslab.ledger import Ledger, LedgerOptions
+from weightslab.notices import Notices
+from weightslab.session import process
+from weightslab.session.batches import CurrentBatch
+from weightslab.session.clock import StepClock
+from weightslab.session.registry import Registry
+from weightslab.session.resolve import find_rows, id_texts, resolve_rows
+from weightslab.types import BatchIds, Rows
+
+__all__ = ["ROOT_VARIABLE", "Session"]
+
+ROOT_VARIABLE = "WEIGHTSLAB_ROOT_LOG_DIR"
+"""Environment variable that names the run folder when nothing else does."""
+
+_DEFAULT_ROOT = "weightslab_runs"
+
+
+class Session:
+    """State of one run: everything that the module-level verbs act on.
+
+    The verbs make a session when they first need one; the explicit form names the
+    folder and ends with the block::
+
+        with wl.Session("runs/a") as session:
+            ...
+
+    Nothing is opened before the first value, tag or query.
+
+    Args:
+        root_log_dir: the run folder. Without it: `root_log_dir` of the hyperparameters,
+            the environment variable WEIGHTSLAB_ROOT_LOG_DIR, then
+            `./weightslab_runs/<experiment_name>`.
+        mode: "w" to write and read, "r" to look at a folder without changing it.
+        options: how the ledger writes.
+
+    Raises:
+        FolderError: on first use, when mode "r" finds no ledger.
+    """
+
+    def __init__(
+        self,
+        root_log_dir: str | os.PathLike[str] | None = None,
+        *,
+        mode: Literal["r", "w"] = "w",
+        options: LedgerOptions | None = None,
+    ) -> None:
+        self.notices = Notices()
+        self.registry = Registry()
+        self.clock = StepClock(self._step_by_hand)
+        self.batches = CurrentBatch()
+        self.process_id = os.getpid()
+        self._explicit_root = None if root_log_dir is None else Path(root_log_dir)
+        self._logger_root: Path | None = None
+        self._mode: Literal["r", "w"] = mode
+        self._options = options
+        self._ledger: Ledger | None = None
+        self._lock = threading.RLock()
+        self._closed = False
+        self._previous: Session | None = None
+        self._discards = DiscardDigest()
+        self._discarded = np.zeros(0, np.bool_)
+        self._content: tuple[int, int] | None = None
+        self._hash: str | None = None
+        self._training = False
+
+    # -- life -----------------------------------------------------------------
+
+    def __enter__(self) -> Session:
+        self._previous = process.swap(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        process.swap(self._previous)
+        self.close()
+
+    def close(self) -> None:
+        """Write everything out and let the folder go. A second call does nothing."""
+        with self._lock:
+            self._closed = True
+            ledger = self._ledger
+        if ledger is not None and self.process_id == os.getpid():
+            ledger.close()
+
+    def flush(self) -> None:
+        """Turn everything that was saved so far into Parquet files, now."""
+        self.ledger.flush()
+
+    @property
+    def ledger(self) -> Ledger:
+        """The run folder's ledger, opened when it is first needed."""
+        ledger = self._ledger
+        if ledger is None:
+            ledger = self._open()
+        self.registry.attach_sources()
+        return ledger
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the ledger was opened."""
+        return self._ledger is not None
+
+    def _open(self) -> Ledger:
+        with self._lock:
+            if self._ledger is None:
+                if self._closed:
+                    raise StateError("this session is closed: make a new one with wl.Session(...)")
+                ledger = Ledger(
+                    self._root(), mode=self._mode, rank=int(os.environ.get("RANK", "0")),
+                    options=self._options, notices=self.notices,
+                )
+                ledger.step = lambda: self.clock.age
+                self._ledger = ledger
+                process.close_at_exit(self)
+            return self._ledger
+
+    # -- folder and name ---------------------------------------------------------
+
+    def _root(self) -> Path:
+        named = self._named_root()
+        if named is not None:
+            return named
+        return Path(_DEFAULT_ROOT) / str(self._hyperparameter("experiment_name") or "default")
+
+    def _named_root(self) -> Path | None:
+        if self._explicit_root is not None:
+            return self._explicit_root
+        given = self._hyperparameter("root_log_dir")
+        if given:
+            return Path(str(given))
+        if self._logger_root is not None:
+            return self._logger_root
+        variable = os.environ.get(ROOT_VARIABLE)
+        return Path(variable) if variable else None
+
+    def _hyperparameter(self, name: str) -> Any:
+        handle = self.registry.hyperparameters
+        return handle.get(name) if isinstance(handle, Mapping) else None
+
+    @property
+    def explicit_root(self) -> Path | None:
+        """The run folder that this session was made with."""
+        return self._explicit_root
+
+    @property
+    def root_log_dir(self) -> Path | None:
+        """The run folder; None while nothing names or uses one."""
+        if self._ledger is not None:
+            return self._ledger.root
+        if self.registry.hyperparameters is not None:
+            return self._root()
+        return self._named_root()
+
+    def name_folder(self, log_dir: str | os.PathLike[str]) -> None:
+        """Let a logger's `log_dir` be the run folder, unless something stronger names it.
+
+        Raises:
+            InputError: values are already written elsewhere.
+        """
+        self._logger_root = Path(log_dir)
+        self._check_root(self._logger_root)
+
+    def register_hyperparameters(self, handle: Any) -> None:
+        """Take up hyperparameters; `root_log_dir` and `experiment_name` in them name the folder.
+
+        Raises:
+            InputError: values are already written elsewhere; nothing was registered.
+        """
+        given = handle.get("root_log_dir") if isinstance(handle, Mapping) else None
+        if given and self._explicit_root is None:
+            self._check_root(Path(str(given)))
+        self.registry.register_hyperparameters(handle)
+
+    def _check_root(self, wanted: Path) -> None:
+        if self._ledger is not None and self._explicit_root is None:
+            here = self._ledger.root
+            if here.resolve() != wanted.resolve():
+                raise InputError(
+                    f"this session already writes to {here}, and {wanted} was named now: name the "
+                    f"folder before the first value, or use `with wl.Session({str(wanted)!r}):`"
+                )
+
+    # -- experiment hash ------------------------------------------------------------
+
+    @property
+    def experiment_hash(self) -> str | None:
+        """Name of the current state of the experiment; None until something names one."""
+        if self._mode == "r":
+            return self.ledger.experiment_hash
+        if not self._training:
+            self._name_experiment()
+        return self._hash
+
+    @property
+    def _is_named(self) -> bool:
+        return (
+            self._explicit_root is not None
+            or self._logger_root is not None
+            or self.registry.hyperparameters is not None
+        )
+
+    def _name_experiment(self) -> None:
+        """Open a new hash when hyperparameters, architecture or discards have changed."""
+        if not self._is_named:
+            return
+        ledger = self._ledger
+        content = (self.registry.version, -1 if ledger is None else ledger.discarded.version)
+        if content == self._content and (ledger is None or ledger.experiment_hash == self._hash):
+            return
+        with self._lock:
+            self._content = content
+            if ledger is not None:
+                self._follow_discards(ledger)
+            self._hash = experiment_hash(
+                hyperparameter_digits(self._plain_hyperparameters()),
+                architecture_digits(sorted(self.registry.models.items())),
+                self._discards.digits,
+            )
+            if ledger is not None:
+                ledger.set_experiment(self._hash)
+
+    def _plain_hyperparameters(self) -> Mapping[str, Any] | None:
+        handle = self.registry.hyperparameters
+        if handle is None or not hasattr(handle, "_metadata"):
+            return handle if isinstance(handle, Mapping) else None
+        from omegaconf import OmegaConf
+
+        plain = OmegaConf.to_container(handle, resolve=False)
+        return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+
+    def _follow_discards(self, ledger: Ledger) -> None:
+        rows = np.arange(len(ledger.ids), dtype=np.int32)
+        now = ledger.discarded.of(rows)
+        before = np.zeros(len(now), np.bool_)
+        before[: len(self._discarded)] = self._discarded
+        for row in np.flatnonzero(now & ~before).tolist():
+            self._discards.add(ledger.ids.name(row))
+        for row in np.flatnonzero(before & ~now).tolist():
+            self._discards.remove(ledger.ids.name(row))
+        self._discarded = now
+
+    # -- training --------------------------------------------------------------------
+
+    def safe_point(self) -> None:
+        """The top of a training step: what was edited since the last one takes effect."""
+        self._training = True
+        if self._mode == "w":
+            if self._ledger is None:
+                self._open()
+            self._name_experiment()
+
+    def _step_by_hand(self) -> None:
+        if self._mode == "w":
+            self.safe_point()
+
+    # -- ids ------------------------------------------------------------------------------
+
+    def resolve(self, ids: Any, *, batch: BatchIds | None) -> Rows:
+        """Rows of ids that come with values; new ids become samples of the batch's origin.
+
+        Raises:
+            InputError: something that is neither a string nor a whole number.
+        """
+        return resolve_rows(self.ledger, ids, batch)
+
+    def look_up(self, ids: Any) -> tuple[Rows, list[str]]:
+        """Rows of ids in a verb, and those that nobody knows; a bare id means the current batch's."""
+        batch = self.batches.current
+        names = id_texts(ids)
+        found = find_rows(self.ledger, names, batch.origin if batch is not None else "train")
+        rows = [row for row in found if row is not None]
+        unknown = [name for name, row in zip(names, found, strict=True) if row is None]
+        return np.array(rows, np.int32), unknown
+
+    def status(self) -> dict[str, Any]:
+        """Where values go, what waits, what was dropped or failed."""
+        state: dict[str, Any] = {"step": self.clock.age, "notices": self.notices.counts()}
+        if self._ledger is not None:
+            state |= self._ledger.status()
+        return state
