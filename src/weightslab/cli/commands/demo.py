@@ -145,12 +145,14 @@ def _ink(console: Console) -> Ink:
 
 
 def _say_next(console: Console, folder: Path) -> None:
-    """Print where the run lies and lines that open it."""
-    opened = f'wl.Session({json.dumps(str(folder))}, mode="r")'
-    lines = [
-        f"import weightslab as wl; {opened}; print(wl.samples())",
-        f'import weightslab as wl; {opened}; print(wl.history("train/loss"))',
-    ]
-    console.print(f"\nThe run is in {folder}. Look into it:", soft_wrap=True, markup=False)
-    for line in lines:
-        console.print(f"  python -c {shlex.quote(line)}", soft_wrap=True, markup=False)
+    """Print where the run lies and what opens it, ready to be pasted into a shell."""
+    from weightslab.demo.training import LOSS
+
+    script = (
+        "\nimport weightslab as wl\n"
+        f'with wl.Session({json.dumps(str(folder))}, mode="r"):\n'
+        "    print(wl.samples())\n"
+        f"    print(wl.history({json.dumps(LOSS)}))"
+    )
+    for line in (f"\nThe run is in {folder}. Look into it:\n", f"python -c {shlex.quote(script)}"):
+        console.print(line, soft_wrap=True, markup=False)
