@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weightslab.api.lookup import known_ids
 from weightslab.session import current, guard_worker
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def write_history(  # noqa: PLR0917 - the seed's signature
         type_of_history=type_of_history,
         graph_name=graph_name,
         experiment_hash=experiment_hash,
-        sample_id=sample_id,
+        sample_id=known_ids(session, sample_id),
         instance_id=instance_id,
         default_dir=_folder(session),
         current_hash=session.experiment_hash,
@@ -132,7 +133,7 @@ def write_dataframe(
         path=path,
         format=format,
         columns=columns,
-        sample_id=sample_id,
+        sample_id=known_ids(session, sample_id),
         instance_id=instance_id,
         default_dir=_folder(session),
         warn=partial(_say, session),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from weightslab.api.lookup import known_ids
 from weightslab.errors import InputError
 from weightslab.export.naming import (
     annotation_numbers,
@@ -191,14 +192,15 @@ def history(
     if len(kinds) != 1:
         raise InputError(f"kind must be 'global', 'sample' or 'instance'; got {kind!r}")
     signals = signal_names(signal_name, "signal_name")
-    ids = names(sample_id, "sample_id")
     annotations = annotation_numbers(annotation_id, "annotation_id")
     hashes = hash_filter(exp_hash, None)
+    session = current()
+    ids = known_ids(session, sample_id)
 
     from weightslab.queries.history import history_frame
 
     return history_frame(
-        current(),
+        session,
         kind=kinds[0],
         signals=signals,
         sample_ids=None if kinds[0] == "global" else ids,
