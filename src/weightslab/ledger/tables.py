@@ -78,7 +78,7 @@ def id_strings(ids: IdStore, rows: npt.NDArray[np.int64]) -> pa.Array:
         if block.origin is None or (own is not None and None not in own):
             pieces.append(pa.array(own, pa.string()))
             continue
-        index = pa.array(block.index_array()[wanted - block.start].tolist(), pa.int64())
+        index = _plain(block.index_array()[wanted - block.start], pa.int64())
         column = pc.binary_join_element_wise(block.origin, index.cast(pa.string()), "/")
         if own is not None and any(name is not None for name in own):
             column = pc.coalesce(pa.array(own, pa.string()), column)

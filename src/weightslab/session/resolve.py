@@ -12,6 +12,7 @@ import numpy as np
 
 from weightslab.errors import InputError
 from weightslab.ledger import Ledger
+from weightslab.ledger.ids import IdStore
 from weightslab.types import BatchIds, Rows, SampleIds
 
 __all__ = ["find_rows", "id_texts", "resolve_rows"]
@@ -52,9 +53,8 @@ def _id_text(value: Any) -> str:
     return str(value)
 
 
-def _find(ledger: Ledger, name: str, origin: str | None) -> int | None:
+def _find(ids: IdStore, name: str, origin: str | None) -> int | None:
     """Row that `name` means for somebody who works on a batch of `origin`."""
-    ids = ledger.ids
     if origin is not None:
         row = ids.find_named(f"{origin}/{name}")
         if row is not None:
@@ -68,9 +68,9 @@ def _find(ledger: Ledger, name: str, origin: str | None) -> int | None:
     return row
 
 
-def find_rows(ledger: Ledger, names: list[str], origin: str | None) -> list[int | None]:
+def find_rows(ids: IdStore, names: list[str], origin: str | None) -> list[int | None]:
     """Row of each name, None where nobody has it."""
-    return [_find(ledger, name, origin) for name in names]
+    return [_find(ids, name, origin) for name in names]
 
 
 def resolve_rows(ledger: Ledger, ids: Any, batch: BatchIds | None) -> Rows:
@@ -82,7 +82,7 @@ def resolve_rows(ledger: Ledger, ids: Any, batch: BatchIds | None) -> Rows:
         return batch.rows
     names = id_texts(ids)
     home = batch.origin if batch is not None else None
-    found = find_rows(ledger, names, home or "train")
+    found = find_rows(ledger.ids, names, home or "train")
     origin = home or "train"
     if all(row is not None for row in found):
         rows = np.array(found, np.int32).reshape(len(names))

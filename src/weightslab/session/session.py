@@ -291,7 +291,7 @@ class Session:
         """Rows of ids in a verb, and those that nobody knows; a bare id means the current batch's."""
         batch = self.batches.current
         names = id_texts(ids)
-        found = find_rows(self.ledger, names, batch.origin if batch is not None else "train")
+        found = find_rows(self.ledger.ids, names, batch.origin if batch is not None else "train")
         rows = [row for row in found if row is not None]
         unknown = [name for name, row in zip(names, found, strict=True) if row is None]
         return np.array(rows, np.int32), unknown

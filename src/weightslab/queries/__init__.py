@@ -1,0 +1,1 @@
+"""Reading, without changing anything: histories, curves and the sample table as Polars frames."""

@@ -1,0 +1,57 @@
+"""Tags and discards of several writers, merged by the time of each edit, then by writer."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from weightslab.ledger import Ledger, View
+from weightslab.ledger.journal import JournalEntry, read_journal
+from weightslab.ledger.layout import current_ranges
+
+__all__ = ["MergedEdits", "merged_edits"]
+
+
+@dataclass(slots=True)
+class MergedEdits:
+    """What the edits of all writers add up to, by sample id."""
+
+    discarded: dict[str, bool] = field(default_factory=dict)
+    tags: dict[str, dict[str, bool]] = field(default_factory=dict)
+    categories: dict[str, dict[str, str | None]] = field(default_factory=dict)
+
+
+def merged_edits(ledger: Ledger) -> MergedEdits:
+    """Replay the journals of every writer in order of time."""
+    merged = MergedEdits()
+    streams = [_edits(ledger, view) for view in ledger.views()]
+    for _, _, _, view, entry in heapq.merge(*streams, key=lambda e: e[:3]):
+        names = view.store.ids.names(entry.rows)
+        if entry.verb == "discard":
+            merged.discarded.update(dict.fromkeys(names, entry.value == "true"))
+        elif entry.verb == "tag" and entry.name is not None:
+            merged.tags.setdefault(entry.name, {}).update(
+                dict.fromkeys(names, entry.value == "true")
+            )
+        elif entry.verb == "category" and entry.name is not None:
+            merged.categories.setdefault(entry.name, {}).update(dict.fromkeys(names, entry.value))
+        elif entry.verb == "register" and entry.name is not None:
+            merged.categories.setdefault(entry.name, {})
+    return merged
+
+
+Edit = tuple[int, str, int, View, JournalEntry]
+
+
+def _edits(ledger: Ledger, view: View) -> Iterator[Edit]:
+    seen = 0
+    for found in current_ranges(ledger.layout.journal(view.writer)):
+        for entry in read_journal(found.path):
+            seen = max(seen, entry.lsn)
+            yield (entry.time_us, view.writer, entry.lsn, view, entry)
+    with view.store.lock:
+        waiting = list(view.store.pending.journal)
+    for entry in waiting:
+        if entry.lsn > seen:
+            yield (entry.time_us, view.writer, entry.lsn, view, entry)

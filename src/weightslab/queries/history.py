@@ -1,0 +1,145 @@
+"""History as frames: curves, samples and instances of every writer of a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from weightslab.ledger import Ledger, View
+from weightslab.ledger.partitions import PartitionKey, fold_curve
+from weightslab.ledger.segments import Chunk, concat_chunks
+from weightslab.queries.frames import ids_of_sorted
+from weightslab.queries.names import signal_name
+from weightslab.session import Session
+from weightslab.session.resolve import find_rows
+
+__all__ = ["history_frame", "trajectories"]
+
+_COLUMNS: dict[str, dict[str, pl.DataType]] = {
+    "global": {
+        "signal": pl.String(), "experiment_hash": pl.String(), "launch": pl.Int32(),
+        "step": pl.Int64(), "value": pl.Float64(),
+        "min": pl.Float64(), "max": pl.Float64(), "count": pl.Int64(),
+    },
+    "sample": {
+        "signal": pl.String(), "sample_id": pl.String(), "experiment_hash": pl.String(),
+        "launch": pl.Int32(), "step": pl.Int64(), "value": pl.Float64(),
+    },
+    "instance": {
+        "signal": pl.String(), "sample_id": pl.String(), "annotation_id": pl.Int32(),
+        "experiment_hash": pl.String(), "launch": pl.Int32(),
+        "step": pl.Int64(), "value": pl.Float64(),
+    },
+}  # fmt: skip
+
+
+def history_frame(
+    session: Session,
+    kind: str = "sample",
+    signals: Sequence[str] | None = None,
+    sample_ids: Sequence[str] | None = None,
+    annotation_ids: Sequence[int] | None = None,
+    hashes: Sequence[str] | None = None,
+    launch: int | None = None,
+) -> pl.DataFrame:
+    """Every value of one layer that fits the filters (None: no filter).
+
+    Rows stand by signal, then by sample (and annotation), then in order of arrival;
+    curves by step. Values still in memory are in it.
+    """
+    ledger = session.ledger
+    wanted = None if signals is None else [signal_name(s) for s in signals]
+    if kind == "global":
+        return _finish(_curves(ledger, wanted, hashes), kind, launch)
+    frames = []
+    for view in ledger.views():
+        rows = None if sample_ids is None else _rows(session, view, sample_ids)
+        if rows is not None and not len(rows):
+            continue
+        for key, chunk in view.store.read(kind, signals=wanted, hashes=hashes, rows=rows):
+            kept = _of_annotations(chunk, annotation_ids) if kind == "instance" else chunk
+            if len(kept):
+                frames.append(_frame(view, key, kept))
+    return _finish(frames, kind, launch)
+
+
+def _rows(session: Session, view: View, sample_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    batch = session.batches.current
+    origin = batch.origin if batch is not None else "train"
+    found = find_rows(view.store.ids, list(dict.fromkeys(sample_ids)), origin)
+    return np.array(sorted(row for row in found if row is not None), np.int64)
+
+
+def _of_annotations(chunk: Chunk, annotation_ids: Sequence[int] | None) -> Chunk:
+    if annotation_ids is None:
+        return chunk
+    return chunk.take(np.isin(chunk.columns["annotation_id"], np.array(annotation_ids)))
+
+
+def _frame(view: View, key: PartitionKey, chunk: Chunk) -> pl.DataFrame:
+    columns = [ids_of_sorted(view, chunk.columns["sample"])]
+    columns += [pl.Series(name, c) for name, c in chunk.columns.items() if name != "sample"]
+    return pl.DataFrame(columns).with_columns(
+        pl.lit(key.signal).alias("signal"),
+        pl.lit(key.experiment_hash, pl.String).alias("experiment_hash"),
+    )
+
+
+def _curves(
+    ledger: Ledger, signals: list[str] | None, hashes: Iterable[str] | None
+) -> list[pl.DataFrame]:
+    chunks: dict[PartitionKey, list[Chunk]] = {}
+    for view in ledger.views():
+        for key, chunk in view.store.read("global", signals=signals, hashes=hashes):
+            chunks.setdefault(key, []).append(chunk)
+    frames = []
+    for key, parts in chunks.items():
+        curve = fold_curve(concat_chunks("global", parts))
+        count = pl.Series("count", curve.columns["count"])
+        frames.append(
+            pl.DataFrame(
+                [pl.Series(n, c) for n, c in curve.columns.items() if n != "count"]
+            ).with_columns(
+                count.set(count == 0, None),
+                pl.lit(key.signal).alias("signal"),
+                pl.lit(key.experiment_hash, pl.String).alias("experiment_hash"),
+            )
+        )
+    return frames
+
+
+def _finish(frames: list[pl.DataFrame], kind: str, launch: int | None) -> pl.DataFrame:
+    schema = _COLUMNS[kind]
+    if not frames:
+        return pl.DataFrame(schema=schema)
+    order = {name: at for at, name in enumerate(dict.fromkeys(f["signal"][0] for f in frames))}
+    frames.sort(key=lambda f: order[f["signal"][0]])
+    frame = pl.concat([f.select(*schema) for f in frames]).cast(schema)  # type: ignore[arg-type]
+    return frame if launch is None else frame.filter(pl.col("launch") == launch)
+
+
+def trajectories(
+    session: Session, sample_ids: Sequence[str], signal: str | None = None
+) -> list[tuple[str, str, npt.NDArray[np.int64], npt.NDArray[np.float64], str | None]]:
+    """(signal, sample_id, steps, values, hash) of a few samples, straight from the columns.
+
+    What a single sample's query takes: no frame is built.
+    """
+    wanted = None if signal is None else [signal_name(signal)]
+    found = []
+    for view in session.ledger.views():
+        for name in dict.fromkeys(sample_ids):
+            for row in _rows(session, view, [name]):
+                for key, chunk in view.store.read(
+                    "sample", signals=wanted, rows=np.array([row])
+                ):
+                    if len(chunk):
+                        columns = chunk.columns
+                        found.append(
+                            (key.signal, name, columns["step"], columns["value"],
+                             key.experiment_hash)
+                        )
+    return found
