@@ -75,6 +75,7 @@ def register_categorical_tag(tag: str, categories: Sequence[str]) -> None:
     for value in categories:
         _check_name(value, f"category of {tag!r}")
     ledger = current().ledger
+    ledger.check_writable()
     _check_categorical(ledger.tags(), tag)
     ledger.register_category(tag, list(categories))
 
@@ -152,6 +153,7 @@ def _check_limit(limit: Any) -> None:
 
 def _rows(session: Session, sample_ids: Any) -> Rows:
     """Rows of ids; those that nobody knows are said and get a place without an origin."""
+    session.ledger.check_writable()
     rows, unknown = session.look_up(sample_ids)
     if unknown:
         shown = ", ".join(map(repr, unknown[:3])) + (", ..." if len(unknown) > 3 else "")

@@ -20,6 +20,7 @@ from weightslab.ledger.flusher import Flusher
 from weightslab.ledger.forks import guard_forks
 from weightslab.ledger.ids import IdStore
 from weightslab.ledger.journal import JournalEntry
+from weightslab.ledger.large import LargeArrays
 from weightslab.ledger.layout import Layout
 from weightslab.ledger.partitions import SegmentCache
 from weightslab.ledger.publish import Publisher
@@ -53,6 +54,10 @@ class LedgerOptions:
     """Size of one write-ahead log file."""
     most_waiting_rows: int = 8_000_000
     """Rows in memory beyond which a broken disk makes new ones be dropped and counted."""
+    array_rate_bytes_s: float = 16e6
+    """Most bytes of large arrays (masks, logits) that are taken a second."""
+    array_budget_bytes: int = 2 << 30
+    """Most bytes of large arrays in the folder."""
     cache_bytes: int = 256 << 20
     """Memory for decoded segments."""
 
@@ -177,7 +182,11 @@ class Ledger:
     # -- opening and closing ----------------------------------------------
 
     def _new_store(self) -> Store:
-        return Store(self._log_change, cache=self._cache, on_damage=self._damaged)
+        large = LargeArrays(
+            rate_bytes_s=self.options.array_rate_bytes_s,
+            budget_bytes=self.options.array_budget_bytes,
+        )
+        return Store(self._log_change, cache=self._cache, large=large, on_damage=self._damaged)
 
     def _damaged(self, path: str, error: OSError) -> None:
         self.notices.warn_once(
@@ -329,10 +338,15 @@ class Ledger:
             return wal.next_lsn - 1
 
     def _log_change(self, op: dict[str, Any], blob: bytes) -> None:
-        self._writable()
+        self.check_writable()
         self._log(CHANGE, encode_change(op, blob))
 
-    def _writable(self) -> None:
+    def check_writable(self) -> None:
+        """Refuse early what cannot be written.
+
+        Raises:
+            ReadOnlyError: opened for reading, or closed.
+        """
         if self.mode == "r":
             raise ReadOnlyError(
                 f'{self.root} is open for reading: open it with mode="w" to change it'
@@ -384,7 +398,7 @@ class Ledger:
         step: int,
         log: bool,
     ) -> None:
-        self._writable()
+        self.check_writable()
         store = self._store
         if store.tail_rows > self.options.most_waiting_rows and not self._wait_for_room():
             n = len(signals) * (1 if rows is None else len(rows))
@@ -444,7 +458,7 @@ class Ledger:
         Args:
             values: [B, ...] or one array per row; dtype and shape come back as they went in.
         """
-        self._writable()
+        self.check_writable()
         if name not in FIELDS:
             raise UnknownOptionError("array field", name, FIELDS)
         for record in records_of(name, rows, values, annotations):
@@ -456,12 +470,15 @@ class Ledger:
                 self._store.take_arrays(lsn, record)
 
     def _large(self, record: ArrayRecord) -> None:
-        self.notices.warn_once(
-            ("large", record.field),
-            f"{record.field} of {record.values[0].nbytes} bytes a sample are larger than "
-            f"{SMALL_BYTES} bytes: they are counted, not kept",
-            count=len(record.rows),
-        )
+        left_out = self._store.large.take(record)
+        if left_out:
+            self.notices.warn_once(
+                "large arrays",
+                f"{record.field} of {record.values[0].nbytes} bytes a sample come faster than "
+                f"{self.options.array_rate_bytes_s / 1e6:g} MB/s or beyond "
+                f"{self.options.array_budget_bytes / 1e9:g} GB: some are left out and counted",
+                count=left_out,
+            )
 
     # -- editing -----------------------------------------------------------------
 
@@ -539,7 +556,7 @@ class Ledger:
         actor: Actor = "training",
         launch: int | None = None,
     ) -> None:
-        self._writable()
+        self.check_writable()
         store = self._store
         with store.lock:
             was = rows if previous is None else previous
@@ -630,6 +647,8 @@ class Ledger:
             "waiting_rows": self._store.tail_rows,
             "samples": len(self._store.ids),
             "launch": self.launch,
+            "large_arrays_bytes": self._store.large.size_bytes,
+            "large_arrays_left_out": self._store.large.left_out,
             "experiment_hash": self._store.experiment_hash,
             "notices": self.notices.counts(),
         }
@@ -646,6 +665,7 @@ class Ledger:
             store.tail_rows
             or store.pending.journal
             or store.pending.arrays
+            or store.large.waiting
             or store.ids.changed
             or store.pending.ids_from < len(store.ids)
         )

@@ -1,6 +1,6 @@
 """One flush: what is logged becomes files, in numbered steps.
 
-    1 ids      2 journal     3 arrays     4.. one segment per partition
+    1 ids      2 journal     3 arrays, large ones too     4.. one segment per partition
     then, when due: registries (tags.json, signals.json) and the bases of tags and signals
 
 Each file carries the number of the last log record that it holds, so a process
@@ -64,6 +64,9 @@ class Publisher:
             self._publish(path, lambda s: write_arrays([record for _, record in arrays], lsn, s))
             with store.lock:
                 del store.pending.arrays[: len(arrays)]
+        store.large.write(
+            self._files, self._layout.temporary, self._layout.arrays(self._writer)
+        )
         for partition, entries in tails:
             self._segment(partition, entries, sequence, lsn)
         self._write_registries()

@@ -91,6 +91,7 @@ def load_writer(
             store.arrays.put(record)
         return lsn
 
+    store.large.load(layout.arrays(writer))
     marks.arrays = each(layout.family("arrays", writer), arrays)
     marks.signals = each(layout.family("signals", writer), lambda path: load_signals(store, path))
     sequence = max(sequence, _load_history(layout, writer, store, marks, on_damage))

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from weightslab.ledger.arrays import ArrayRecord, ArrayTable
 from weightslab.ledger.ids import IdStore
 from weightslab.ledger.journal import JournalEntry, categories_of
+from weightslab.ledger.large import LargeArrays
 from weightslab.ledger.layout import Kind
 from weightslab.ledger.partitions import (
     Entry,
@@ -31,7 +32,6 @@ from weightslab.ledger.partitions import (
 from weightslab.ledger.records import Values
 from weightslab.ledger.samples import CategoryColumn, SampleTable
 from weightslab.ledger.segments import Chunk, concat_chunks, sort_chunk
-from weightslab.types import Rows
 
 __all__ = ["Pending", "Store"]
 
@@ -54,12 +54,14 @@ class Store:
         log_change: Callable[[dict[str, Any], bytes], None],
         *,
         cache: SegmentCache,
+        large: LargeArrays,
         on_damage: Callable[[str, OSError], None],
     ) -> None:
         self.lock = RLock()
         self.ids = IdStore(self.lock, log_change)
         self.samples = SampleTable()
         self.arrays = ArrayTable()
+        self.large = large
         self.partitions: dict[PartitionKey, Partition] = {}
         self.pending = Pending()
         self.signals: list[str] = []
@@ -236,8 +238,3 @@ def _assemble(kind: Kind, chunks: list[Chunk], rows: npt.NDArray[np.int64] | Non
         if len(chunk)
     ]
     return concat_chunks(kind, [p for p in parts if len(p)])
-
-
-def rows_array(rows: Iterable[int]) -> Rows:
-    """Row numbers as int32."""
-    return np.fromiter(rows, np.int32)

@@ -13,6 +13,7 @@ import polars as pl
 from weightslab.errors import UnknownOptionError
 from weightslab.ledger import View
 from weightslab.ledger.arrays import ArrayColumn
+from weightslab.ledger.large import LargeFile
 from weightslab.queries.edits import MergedEdits, merged_edits
 from weightslab.queries.frames import ids_of_sorted, nullable
 from weightslab.queries.names import SIGNAL_PREFIX, in_origin, origin_spellings
@@ -98,8 +99,9 @@ def _view_frame(view: View) -> pl.DataFrame:
         }
         signals = {name: latest.column(n) for name, latest in table.latest.items()}
         arrays = {
-            _ARRAY_COLUMNS[field]: _array_column(column, n)
-            for field, column in store.arrays.samples.items()
+            column: _array_column(store.arrays.samples.get(field), store.large.of(field), n)
+            for field, column in _ARRAY_COLUMNS.items()
+            if field in store.arrays.samples or any(a == 0 for _, a in store.large.of(field))
         }
         instances = table.instances.columns()
         targets = {
@@ -137,14 +139,21 @@ def _padded(codes: npt.NDArray[np.int16], n: int) -> npt.NDArray[np.int16]:
     return padded
 
 
-def _array_column(column: ArrayColumn, n: int) -> pl.Series:
-    plain = column.uniform_scalars(n)
+def _array_column(
+    column: ArrayColumn | None, files: dict[tuple[int, int], LargeFile], n: int
+) -> pl.Series:
+    """Numbers where every sample has one; else JSON: the array, or the file that holds it."""
+    column = column or ArrayColumn()
+    plain = None if files else column.uniform_scalars(n)
     if plain is not None and plain[0].dtype.kind in "biuf":
         values, known = plain
         return nullable("", values.astype(np.float32) if values.dtype == np.float16 else values, known)
     texts: list[str | None] = [None] * n
     for row in column.rows_known():
         texts[row] = _as_text(column.get(row))
+    for (row, annotation), file in files.items():
+        if annotation == 0:
+            texts[row] = json.dumps({"file": file.relative, "bytes": file.size_bytes})
     return pl.Series(texts, dtype=pl.String)
 
 

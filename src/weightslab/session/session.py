@@ -294,7 +294,24 @@ class Session:
         found = find_rows(self.ledger.ids, names, batch.origin if batch is not None else "train")
         rows = [row for row in found if row is not None]
         unknown = [name for name, row in zip(names, found, strict=True) if row is None]
+        if unknown:
+            elsewhere, unknown = self._known_to_others(unknown)
+            rows += elsewhere
         return np.array(rows, np.int32), unknown
+
+    def _known_to_others(self, names: list[str]) -> tuple[list[int], list[str]]:
+        """Rows of ids that another writer of the folder knows, and the ids that none does."""
+        rows, unknown = [], []
+        others = [v.store.ids for v in self.ledger.views() if v.writer != self.ledger.writer]
+        for name in names:
+            found = [(ids, ids.find(name)) for ids in others]
+            home = [ids.origins_of(row) for ids, row in found if row is not None]
+            if any(home):
+                origin = next(origins[0] for origins in home if origins)
+                rows += self.ledger.ids.add([name], origin).tolist()
+            else:
+                unknown.append(name)
+        return rows, unknown
 
     def status(self) -> dict[str, Any]:
         """Where values go, what waits, what was dropped or failed."""
