@@ -25,7 +25,16 @@ from weightslab.ledger.layout import Layout
 from weightslab.ledger.partitions import SegmentCache
 from weightslab.ledger.publish import Publisher
 from weightslab.ledger.reader import ForeignWriters, View
-from weightslab.ledger.records import ARRAYS, CHANGE, VALUES, Values, encode_change, encode_values
+from weightslab.ledger.records import (
+    ARRAYS,
+    CHANGE,
+    VALUES,
+    Floats,
+    Values,
+    block_of,
+    encode_change,
+    encode_values,
+)
 from weightslab.ledger.recovery import Recovered, load_writer
 from weightslab.ledger.store import Store
 from weightslab.ledger.wal import LogWriter
@@ -35,7 +44,6 @@ from weightslab.types import Rows
 __all__ = ["DiscardView", "Ledger", "LedgerOptions"]
 
 Actor = str
-Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,10 +419,10 @@ class Ledger:
             return
         if not self._launched:
             self._launch()
-        columns = tuple(np.array(column) for column in signals.values())
+        block = block_of(list(signals.values()))
         with store.lock:
             codes = tuple([self._code(name) for name in signals])
-            record = Values(step, codes, columns, rows, annotations, log)
+            record = Values(step, codes, block, rows, annotations, log)
             store.apply_values(self._log(VALUES, encode_values(record)), record)
 
     def _wait_for_room(self) -> bool:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,9 @@ __all__ = [
     "ARRAYS",
     "CHANGE",
     "VALUES",
+    "Floats",
     "Values",
+    "block_of",
     "decode_change",
     "decode_values",
     "encode_change",
@@ -40,8 +41,7 @@ _SCALAR = 8
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Values:
+class Values(NamedTuple):
     """One record of values: k signals for the same n rows at one step.
 
     Scalars have no rows: each of the k columns holds one value.
@@ -50,8 +50,8 @@ class Values:
     step: int
     codes: tuple[int, ...]
     """Codes of the k signals, as the log's context names them."""
-    columns: tuple[Floats, ...]
-    """Values of each signal, k arrays [n]."""
+    block: Floats
+    """Values of each signal, [k, n], float32 or float64."""
     rows: Rows | None = None
     """int32 [n]; None for scalars."""
     annotations: Rows | None = None
@@ -60,25 +60,36 @@ class Values:
     """Whether the mean of each column also belongs to the global curve."""
 
 
+def block_of(columns: Sequence[Floats]) -> Floats:
+    """Columns [n] as one block [k, n]: float64 when one of them is."""
+    dtype: type[np.float32 | np.float64] = np.float32
+    for column in columns:
+        if column.dtype == np.float64:
+            dtype = np.float64
+    block = np.empty((len(columns), len(columns[0])), dtype)
+    for at, column in enumerate(columns):
+        block[at] = column
+    return block
+
+
 def encode_values(record: Values) -> list[bytes]:
     """Payload of a record of values, as parts to be written one after the other."""
-    wide = any(column.dtype == np.float64 for column in record.columns)
-    flags = _WIDE * wide | _ON_CURVE * record.on_curve
+    step, codes, block, rows, annotations, on_curve = record
+    flags = (_WIDE if block.itemsize == 8 else 0) | (_ON_CURVE if on_curve else 0)
     n = 1
-    if record.rows is None:
+    if rows is None:
         flags |= _SCALAR
     else:
-        n = len(record.rows)
-        if record.annotations is not None:
+        n = len(rows)
+        if annotations is not None:
             flags |= _INSTANCE
-    parts = [_HEAD.pack(record.step, n, len(record.codes), flags)]
-    parts.append(struct.pack(f"<{len(record.codes)}i", *record.codes))
-    if record.rows is not None:
-        parts.append(record.rows.tobytes())
-        if record.annotations is not None:
-            parts.append(record.annotations.tobytes())
-    dtype = np.float64 if wide else np.float32
-    parts.extend(column.astype(dtype, copy=False).tobytes() for column in record.columns)
+    k = len(codes)
+    parts = [_HEAD.pack(step, n, k, flags), struct.pack(f"<{k}i", *codes)]
+    if rows is not None:
+        parts.append(rows.tobytes())
+        if annotations is not None:
+            parts.append(annotations.tobytes())
+    parts.append(block.tobytes())
     return parts
 
 
@@ -96,11 +107,8 @@ def decode_values(payload: bytes) -> Values:
             annotations = np.frombuffer(payload, np.int32, n, at)
             at += 4 * n
     dtype = np.dtype(np.float64 if flags & _WIDE else np.float32)
-    columns = []
-    for _ in range(k):
-        columns.append(np.frombuffer(payload, dtype, n, at))
-        at += dtype.itemsize * n
-    return Values(step, codes, tuple(columns), rows, annotations, bool(flags & _ON_CURVE))
+    block = np.frombuffer(payload, dtype, n * k, at).reshape(k, n)
+    return Values(step, codes, block, rows, annotations, bool(flags & _ON_CURVE))
 
 
 def encode_change(op: dict[str, Any], blob: bytes = b"") -> list[bytes]:
@@ -114,8 +122,3 @@ def decode_change(payload: bytes) -> tuple[dict[str, Any], bytes]:
     (size,) = struct.unpack_from("<I", payload)
     op: dict[str, Any] = json.loads(payload[4 : 4 + size])
     return op, payload[4 + size :]
-
-
-def rows_blob(*arrays: Sequence[int] | npt.NDArray[Any]) -> bytes:
-    """Several int32 arrays of equal length, one after the other."""
-    return b"".join(np.ascontiguousarray(a, dtype=np.int32).tobytes() for a in arrays)

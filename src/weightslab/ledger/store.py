@@ -101,29 +101,25 @@ class Store:
             found = self.partitions[key] = Partition(key)
         return found
 
-    def _route(self, code: int, kind: Kind) -> Partition:
-        found = self._routes.get((code, kind))
-        if found is None:
-            found = self.partition(PartitionKey(kind, self.experiment_hash, self.signals[code]))
-            self._routes[code, kind] = found
-        return found
-
     # -- applying records ---------------------------------------------------
 
     def apply_values(self, lsn: int, record: Values) -> None:
         """Put a record of values into the tails that do not hold it yet."""
-        kind: Kind = "sample" if record.annotations is None else "instance"
-        rows = record.rows
-        for code, column in zip(record.codes, record.columns, strict=True):
-            entry = Entry(lsn, record.step, self.launch, column, rows, record.annotations)
+        step, codes, block, rows, annotations, on_curve = record
+        kind: Kind = "sample" if annotations is None else "instance"
+        for at, code in enumerate(codes):
+            entry = Entry(lsn, step, self.launch, block[at], rows, annotations)
             if rows is not None:
                 self._append(code, kind, entry)
-            if rows is None or record.on_curve:
+            if rows is None or on_curve:
                 self._append(code, "global", entry)
-        self.tail_rows += len(record.columns) * (1 if rows is None else len(rows))
+        self.tail_rows += block.size
 
     def _append(self, code: int, kind: Kind, entry: Entry) -> None:
-        partition = self._route(code, kind)
+        partition = self._routes.get((code, kind))
+        if partition is None:
+            partition = self.partition(PartitionKey(kind, self.experiment_hash, self.signals[code]))
+            self._routes[code, kind] = partition
         segments = partition.segments
         if not segments or entry.lsn > segments[-1].lsn:
             partition.tail.append(entry)
