@@ -1,0 +1,148 @@
+"""Hands each batch to the consumer, and tells the session whose samples it holds.
+
+Shapes: B samples in a batch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from weightslab.capture.carry import Carried, is_named_tuple
+from weightslab.capture.source import NoRowsError, Source
+from weightslab.types import BatchIds, SampleIds
+
+__all__ = ["Feed", "with_ids"]
+
+PAIR = 2
+REMEMBERED = 64
+"""Batches that a read-ahead loader class may hold back."""
+
+
+def with_ids(batch: Any, ids: SampleIds | None) -> Any:
+    """A two-item tuple or list with the ids as its third item; anything else as it is."""
+    if isinstance(batch, (tuple, list)) and len(batch) == PAIR and not is_named_tuple(batch):
+        return [*batch, ids] if isinstance(batch, list) else (*batch, ids)
+    return batch
+
+
+class Feed:
+    """The batches of one iterator of a watched loader.
+
+    `direct` is true when our iterator is what the consumer holds. Where the
+    loader's class wraps it in an iterator of its own, that class must see the
+    plain batch, and `Relay` speaks to the session.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.session = source.session
+        self.direct = False
+        self.drawn = 0
+        self.recent: deque[tuple[Any, BatchIds | None]] = deque(maxlen=REMEMBERED)
+
+    def before(self) -> None:
+        """What comes before a batch is fetched: the safe point, then edits."""
+        source = self.source
+        if self.direct and source.options.is_training and source.ledger is not None:
+            self.session.safe_point()
+        source.refresh()
+
+    def after(self, carried: Any) -> Any:
+        """The user's batch, out of what the loader's machinery brought."""
+        if type(carried) is not Carried:
+            self._say_untracked()
+            batch, batch_ids = carried, None
+        else:
+            batch = carried.batch
+            batch_ids = self._identify(carried)
+        if self.direct:
+            return self.deliver(batch, batch_ids)
+        self.drawn += 1
+        self.recent.append((batch, batch_ids))
+        return batch
+
+    def deliver(self, batch: Any, batch_ids: BatchIds | None) -> Any:
+        """Make this the consumer's batch."""
+        self.session.batches.enter(batch_ids)
+        if self.source.options.append_ids:
+            return with_ids(batch, None if batch_ids is None else batch_ids.ids)
+        return batch
+
+    def end(self) -> None:
+        """The iteration is over: no batch is in anybody's hands."""
+        if self.direct:
+            self.session.batches.enter(None)
+
+    def _identify(self, carried: Carried) -> BatchIds | None:
+        source = self.source
+        try:
+            rows, given = source.rows_of(carried.origins, carried.batch)
+        except NoRowsError as error:
+            source.say("no-rows", f"a batch of {source.name!r} is not on record by sample: {error}")
+            return None
+        except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
+            source.say(
+                "failed",
+                f"a batch of {source.name!r} is not on record by sample, for an error of ours: "
+                f"{type(error).__name__}: {error}",
+            )
+            return None
+        ledger = source.ledger
+        assert ledger is not None
+        return BatchIds(SampleIds(rows, ledger.ids.names), source.name, given)
+
+    def _say_untracked(self) -> None:
+        self.source.say(
+            "untracked",
+            f"the batches of {self.source.name!r} do not say what they hold: its class builds its "
+            f"iterator in a way that WeightsLab cannot follow, so they have no ids",
+        )
+
+
+class Relay:
+    """What the consumer holds when a loader's class has an iterator of its own.
+
+    That class may read ahead, filter or move batches. A batch gets ids when it is
+    one that we handed over, or when the class draws exactly one for each that it
+    gives; otherwise it has none, and that is said.
+    """
+
+    def __init__(self, inner: Any, loader: Any) -> None:
+        self._inner = inner
+        self._loader = loader
+        self._given = 0
+
+    def __iter__(self) -> Relay:
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __next__(self) -> Any:
+        source: Source = self._loader.weightslab
+        if source.options.is_training and source.ledger is not None:
+            source.session.safe_point()
+        try:
+            batch = next(self._inner)
+        except BaseException:
+            source.session.batches.enter(None)
+            raise
+        feed: Feed | None = self._loader.__dict__.get("_weightslab_feed")
+        self._given += 1
+        if feed is None:
+            return batch
+        return feed.deliver(batch, self._ids_of(feed, batch))
+
+    def _ids_of(self, feed: Feed, batch: Any) -> BatchIds | None:
+        for known, batch_ids in feed.recent:
+            if known is batch:
+                return batch_ids
+        if feed.drawn == self._given and feed.recent:
+            return feed.recent[-1][1]
+        feed.source.say(
+            "reordered",
+            f"the class of the loader {feed.source.name!r} gives other batches than it draws, so "
+            f"which samples they hold cannot be told, and they have no ids",
+        )
+        return None
