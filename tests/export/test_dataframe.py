@@ -173,3 +173,15 @@ def test_layers_are_seen_in_the_values() -> None:
         "sample": {"signals//loss", "signals//both"},
         "instance": {"signals//iou", "signals//both"},
     }
+
+
+@pytest.mark.parametrize("format", ["json", "csv"])
+def test_instances_follow_their_sample(tmp_path: Path, format: str) -> None:
+    """Samples keep the table's order, and each is followed by its instances."""
+    frame = pl.DataFrame(
+        {"sample_id": ["b", "a", "c", "a", "b", "b"], "annotation_id": [0, 0, 0, 1, 2, 1]}
+    )
+    path = _write(frame, tmp_path, format=format)
+    rows = pl.read_json(path) if format == "json" else pl.read_csv(path)
+    expected = [("b", 0), ("b", 1), ("b", 2), ("a", 0), ("a", 1), ("c", 0)]
+    assert rows.rows() == expected

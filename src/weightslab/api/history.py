@@ -5,9 +5,9 @@ Every verb sees each value whose saving call has returned, on disk or not.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from weightslab.api.lookup import known_ids
 from weightslab.errors import InputError
 from weightslab.export.naming import (
     annotation_numbers,
@@ -17,6 +17,7 @@ from weightslab.export.naming import (
     signal_names,
 )
 from weightslab.session import current, current_or_none, guard_worker
+from weightslab.session.resolve import id_texts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -55,7 +56,8 @@ def query_signal_history(
 ) -> list[tuple[str, int, float, str | None]]:
     """Every per-sample value of one signal: (sample_id, step, value, experiment_hash).
 
-    In order of arrival; every launch. For millions of rows, `history` gives a frame.
+    By sample, then in order of arrival; every launch. For millions of rows, `history`
+    gives a frame.
 
     Args:
         signal_name: the signal; `"loss"` and `"signals//loss"` are one.
@@ -102,8 +104,21 @@ def query_sample_history(
         [('loss', 3, 0.5)]
     """
     guard_worker("query_sample_history")
-    frame = history(signal_name, sample_id=_one_id(sample_id), exp_hash=exp_hash)
-    return frame.select("signal", "step", "value", "experiment_hash").rows()
+    one = _one_id(sample_id)
+    signals = signal_names(signal_name, "signal_name")
+    hashes = hash_filter(exp_hash, None)
+
+    from weightslab.queries.history import trajectories
+
+    rows: dict[str, list[SignalRow]] = {}
+    only = signals[0] if signals is not None and len(signals) == 1 else None
+    for signal, _, steps, values, found in trajectories(current(), [one], only):
+        if (signals is None or signal in signals) and (hashes is None or found in hashes):
+            rows.setdefault(signal, []).extend(
+                (signal, step, value, found)
+                for step, value in zip(steps.tolist(), values.tolist(), strict=True)
+            )
+    return list(chain.from_iterable(rows.values()))
 
 
 def query_instance_history(
@@ -174,7 +189,7 @@ def history(
     Returns:
         Columns signal, experiment_hash, launch, step, value; for samples and instances
         also sample_id, for instances annotation_id, for curves min, max, count. Rows by
-        signal, then in order of arrival.
+        signal, then sample and annotation, then in order of arrival; curves by step.
 
     Raises:
         UnknownOptionError: a kind that does not exist.
@@ -194,13 +209,12 @@ def history(
     signals = signal_names(signal_name, "signal_name")
     annotations = annotation_numbers(annotation_id, "annotation_id")
     hashes = hash_filter(exp_hash, None)
-    session = current()
-    ids = known_ids(session, sample_id)
+    ids = None if sample_id is None else id_texts(sample_id)
 
     from weightslab.queries.history import history_frame
 
     return history_frame(
-        session,
+        current(),
         kind=kinds[0],
         signals=signals,
         sample_ids=None if kinds[0] == "global" else ids,
@@ -247,7 +261,7 @@ def samples(
 
 
 def _one_id(sample_id: object) -> str:
-    ids = names(sample_id, "sample_id")
-    if ids is None or len(ids) != 1:
+    ids = [] if sample_id is None else id_texts(sample_id)
+    if len(ids) != 1:
         raise InputError(f"sample_id must be one id; got {sample_id!r}")
     return ids[0]

@@ -1,8 +1,10 @@
-"""Sample ids as somebody writes them in a query, as the ids that the ledger keeps."""
+"""Sample ids as somebody writes them in a query, as the ids that the run folder keeps."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from weightslab.session.resolve import find_rows, id_texts
 
 if TYPE_CHECKING:
     from weightslab.session import Session
@@ -21,5 +23,13 @@ def known_ids(session: Session, sample_id: object) -> list[str] | None:
     """
     if sample_id is None:
         return None
-    rows, unknown = session.look_up(sample_id)
-    return [*session.ledger.ids.names(rows), *unknown]
+    batch = session.batches.current
+    origin = batch.origin if batch is not None else "train"
+    asked = id_texts(sample_id)
+    full: dict[str, str] = {}
+    for view in session.ledger.views():
+        ids = view.store.ids
+        for name, row in zip(asked, find_rows(ids, asked, origin), strict=True):
+            if row is not None:
+                full.setdefault(name, ids.name(row))
+    return [full.get(name, name) for name in asked]

@@ -55,6 +55,7 @@ def write_dataframe_frame(
 ) -> Path:
     """Write the sample table, or the part that the arguments select; the file's path.
 
+    Samples stand in the order of `frame`, each followed by its instances.
     `layers` says which signal columns the "sample" and the "instance" rows own; when
     it is not given, those in which such rows have values.
 
@@ -82,7 +83,8 @@ def write_dataframe_frame(
         kept = kept.filter(pl.col("annotation_id").is_in(annotations))
         found = set(kept["annotation_id"].unique())
         messages.append(say_unknown("instance_id", annotations, found))
-    written = write_whole(target, lambda file: _write(file, kept, format, owned))
+    ordered = _beside_their_samples(kept)
+    written = write_whole(target, lambda file: _write(file, ordered, format, owned))
     for message in filter(None, messages):
         warn(f"{message} in {written}")
     return written
@@ -102,6 +104,15 @@ def chosen_columns(available: Sequence[str], chosen: Sequence[str] | None) -> li
             wanted.add(_column(name, available))
     others = [column for column in available if column in wanted and column not in _INDEX]
     return [*_INDEX, *others]
+
+
+def _beside_their_samples(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of instances after the row of their sample; samples in the order of the table."""
+    if (frame["annotation_id"] == 0).all():
+        return frame
+    keys = frame.select(_INDEX).with_row_index("row")
+    first = pl.col("row").min().over("sample_id")
+    return frame[keys.select(pl.arg_sort_by(first, "annotation_id")).to_series()]
 
 
 def layers_of(frame: pl.DataFrame) -> dict[str, set[str]]:
