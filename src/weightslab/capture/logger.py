@@ -8,7 +8,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from weightslab.capture.recorder import checked_name
 from weightslab.capture.transfer import to_values
@@ -49,7 +49,7 @@ def watch_logger(
         _read_along(session, obj)
     if log_dir is not None:
         session.name_folder(log_dir)
-    session.registry.register("logger", obj_name or name or "logger", obj)
+    session.registry.register("loggers", obj_name or name or "logger", obj)
     return obj
 
 
@@ -73,7 +73,7 @@ class ScalarLogger:
 
 
 def _read_along(session: Session, obj: Any) -> None:
-    plain = type(obj)
+    plain: type = type(obj)
     if isinstance(obj, type) or not any(callable(getattr(obj, m, None)) for m in _METHODS):
         raise InputError(
             f"a logger has add_scalar, log_metrics or log (a Lightning logger, a SummaryWriter); "
@@ -95,7 +95,7 @@ def _watched_class(plain: type) -> type:
     """A subclass of a logger's class whose methods read along."""
 
     def __reduce_ex__(self: Any, protocol: Any) -> Any:  # noqa: N807  # the protocol's name
-        reduced = plain.__reduce_ex__(self, protocol)
+        reduced = cast("Any", plain).__reduce_ex__(self, protocol)
         if not isinstance(reduced, tuple):
             return reduced
         maker, arguments, *rest = reduced
@@ -145,7 +145,7 @@ def _read(logger: Any, reader: _Reader, args: tuple[Any, ...], kwargs: dict[str,
     try:
         metrics, step = reader(*args, **kwargs)
         _append(logger, metrics, step)
-    except Exception as error:  # boundary: reading along must never end a training run
+    except Exception as error:  # noqa: BLE001  # reading along never ends a training run
         session.notices.warn_once(
             ("logger", type(error).__name__),
             f"a call of a watched logger was not recorded. {traceback.format_exc()}",
@@ -160,10 +160,10 @@ def _append(logger: Any, metrics: Mapping[str, Any], step: Any) -> None:
     at: dict[int, dict[str, float]] = {}
     for name, value in metrics.items():
         number = _number(value)
-        if number is not None and isinstance(name, str) and name.strip():
-            name = checked_name(name)
-            moment = session.clock.step(name, None if step is None else int(step))
-            at.setdefault(moment, {})[name] = number
+        if number is not None and str(name).strip():
+            short = checked_name(str(name))
+            moment = session.clock.step(short, None if step is None else int(step))
+            at.setdefault(moment, {})[short] = number
     for moment, numbers in at.items():
         session.ledger.append_scalars(numbers, step=moment)
 
@@ -182,7 +182,7 @@ def _number(value: Any) -> float | None:
 
 
 def _read_add_scalar(
-    tag: str, scalar_value: Any, global_step: Any = None, *args: Any, **kwargs: Any
+    tag: str, scalar_value: Any, global_step: Any = None, *_: Any, **__: Any
 ) -> tuple[Mapping[str, Any], Any]:
     return {tag: scalar_value}, global_step
 
@@ -191,8 +191,8 @@ def _read_add_scalars(
     main_tag: str,
     tag_scalar_dict: Mapping[str, Any],
     global_step: Any = None,
-    *args: Any,
-    **kwargs: Any,
+    *_: Any,
+    **__: Any,
 ) -> tuple[Mapping[str, Any], Any]:
     return {f"{main_tag}/{tag}": value for tag, value in tag_scalar_dict.items()}, global_step
 

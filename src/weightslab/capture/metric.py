@@ -60,7 +60,7 @@ def watch_signal(
             f"a loss, metric or signal is an nn.Module, a torchmetrics object or a function; "
             f"got {_described(obj)}"
         )
-    session.registry.register("signal", spec.name, watched)
+    session.registry.register("signals", spec.name, watched)
     return watched
 
 
@@ -159,7 +159,7 @@ def _watch_module(session: Session, module: torch.nn.Module, spec: SignalSpec) -
 
 
 def _drop_ours(module: torch.nn.Module) -> None:
-    for hooks in (module._forward_hooks, module._forward_pre_hooks):
+    for hooks in (vars(module)[_HOOKS[0]], vars(module)[_HOOKS[3]]):
         for key, hook in list(hooks.items()):
             if isinstance(hook, (_BeforeForward, _AfterForward)):
                 for name in _HOOKS:
@@ -183,6 +183,7 @@ class WatchedFunction:
         return (type(self), (self.__wrapped__, self.tap))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function; what it returns comes back as it is."""
         given, rest = self.tap.take(kwargs)
         kept: Mapping[str, Any] = kwargs if rest is None else rest
         result = self.__wrapped__(*args, **kept)

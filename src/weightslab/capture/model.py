@@ -34,5 +34,5 @@ def watch_model(
             obj.to(torch.device(device))
         except (RuntimeError, AssertionError, TypeError) as error:
             raise InputError(f"the model cannot be moved to device={device!r}: {error}") from error
-    session.registry.register("model", obj_name or name or "model", obj)
+    session.registry.register("models", obj_name or name or "model", obj)
     return obj

@@ -38,7 +38,7 @@ def watch_optimizer(
         steps.register_step_post_hook(_after_step)
     if known is None or known[0]() is not session:
         _WATCHED[steps] = (weakref.ref(session), session.clock.watch_optimizer())
-    session.registry.register("optimizer", obj_name or name or "optimizer", obj)
+    session.registry.register("optimizers", obj_name or name or "optimizer", obj)
     return obj
 
 
@@ -56,7 +56,7 @@ def _stepping(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 
 def _after_step(
-    optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    optimizer: torch.optim.Optimizer, _args: tuple[Any, ...], _kwargs: dict[str, Any]
 ) -> None:
     watched = _WATCHED.get(optimizer)
     if watched is None:
@@ -65,8 +65,13 @@ def _after_step(
     if session is None or torch.compiler.is_compiling() or _skipped(optimizer):
         return
     session.clock.advance(watched[1])
-    if not session.registry.loaders:
-        session.safe_point()
+    if not any(_trains(loader) for loader in session.registry.loaders.values()):
+        session.safe_point()  # otherwise the training loader does this before its next batch
+
+
+def _trains(loader: Any) -> bool:
+    source = getattr(loader, "weightslab", None)
+    return source is not None and bool(source.options.is_training)
 
 
 def _skipped(optimizer: torch.optim.Optimizer) -> bool:

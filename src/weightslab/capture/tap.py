@@ -17,15 +17,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from weightslab.capture.fold import annotation_numbers, fold_mean, mean_over_rest
 from weightslab.capture.loss import LossSource, Unreduced, owner_axis, per_owner, unreduced
 from weightslab.capture.recorder import checked_batch_idx
 from weightslab.capture.transfer import Array, Values, count_items, to_arrays, to_values
-from weightslab.errors import InputError, LengthMismatchError
-from weightslab.types import BatchIds
+from weightslab.errors import InputError, LengthMismatchError, WeightsLabError
+from weightslab.types import BatchIds, Rows
 
 if TYPE_CHECKING:
     from weightslab.session import Session
@@ -50,7 +49,7 @@ class SignalSpec:
 
 def observable(result: object) -> bool:
     """Whether a result may be read now: not in a recompute, a trace or a graph capture."""
-    if torch.compiler.is_compiling() or torch._C._current_graph_task_id() != -1:
+    if torch.compiler.is_compiling() or torch._C._current_graph_task_id() != -1:  # noqa: SLF001
         return False
     if isinstance(result, torch.Tensor) and result.device.type != "cpu":
         if result.device.type == "meta":
@@ -126,14 +125,14 @@ class Tap:
                 call.keep_curve(self.spec.name, result)
             else:
                 call.keep(self.spec.name, result)
-        except InputError as error:
-            if given:
+        except WeightsLabError as error:
+            if given and isinstance(error, InputError):
                 raise
             session.notices.warn_once(
                 (self.spec.name, "unusable"),
                 f"signal {self.spec.name!r} was not recorded: {error}",
             )
-        except Exception as error:  # boundary: recording must never end a training run
+        except Exception as error:  # noqa: BLE001  # recording never ends a training run
             session.notices.warn_once(
                 (self.spec.name, type(error).__name__),
                 f"signal {self.spec.name!r} was not recorded; training goes on. "
@@ -291,10 +290,11 @@ class _Call:
             for field, value in arrays.items():
                 self.session.ledger.append_arrays(field, rows, value)
 
-    def _rows(self, ids: Any, batch: BatchIds | None) -> npt.NDArray[np.int32]:
+    def _rows(self, ids: Any, batch: BatchIds | None) -> Rows:
         if isinstance(ids, BatchIds):
             return ids.rows
-        return self.session.resolve(ids, batch=batch)
+        rows: Rows = self.session.resolve(ids, batch=batch)
+        return rows
 
     def _say(self, name: str, reason: str, message: str) -> None:
         self.session.notices.warn_once((name, reason), f"signal {name!r}: {message}")

@@ -11,7 +11,7 @@ import torch
 from torch.nn.modules import loss as losses
 from torch.utils.data import DataLoader, Dataset
 
-from weightslab.capture import loader as loaders
+from weightslab.capture.loader import OPTIONS, watch_loader
 from weightslab.capture.logger import watch_logger
 from weightslab.capture.metric import watch_signal
 from weightslab.capture.model import watch_model
@@ -31,15 +31,15 @@ def _loader(
     loader_name: str | None = None, **options: Any,
 ) -> Any:  # fmt: skip
     chosen = next((n for n in (loader_name, name, obj_name) if n is not None), None)
-    return loaders.watch_loader(session, obj, name=chosen, **options)
+    return watch_loader(session, obj, name=chosen, **options)
 
 
 def _hyperparameters(
     session: Session,
     obj: Any,
     *,
-    obj_name: str | None,
-    name: str | None = None,
+    obj_name: str | None,  # noqa: ARG001  # there is one set of them
+    name: str | None = None,  # noqa: ARG001
     defaults: Mapping[str, Any] | None = None,
     poll_interval: float | None = None,
     log_dir: Any = None,
@@ -51,7 +51,7 @@ def _hyperparameters(
     folder = root_log_dir if root_log_dir is not None else log_dir
     if folder is not None:
         session.name_folder(folder)
-    session.registry.register("hyperparameters", obj_name or name or "hyperparameters", handle)
+    session.register_hyperparameters(handle)
     return handle
 
 
@@ -63,7 +63,7 @@ class _Way:
     options: frozenset[str]
 
 
-_DATA = _Way(_loader, frozenset(loaders.OPTIONS) | {"name", "loader_name"})
+_DATA = _Way(_loader, OPTIONS | {"name", "loader_name"})
 _SIGNAL = _Way(
     watch_signal, frozenset({"signal_name", "name", "per_sample", "per_instance", "log"})
 )
@@ -96,11 +96,11 @@ def watch(
     session: Session, obj: Any, obj_name: str | None, flag: str | None, options: dict[str, Any]
 ) -> Any:
     """Watch `obj` as what `flag` says; see `weightslab.watch_or_edit`."""
-    if obj_name is not None and (not isinstance(obj_name, str) or not obj_name.strip()):
+    if obj_name is not None and not str(obj_name).strip():
         raise InputError(f"obj_name is a name, got {obj_name!r}")
     if flag is None:
         flag = _inferred(obj)
-    way = _WAYS.get(flag) if isinstance(flag, str) else None
+    way = _WAYS.get(str(flag))
     if way is None:
         raise UnknownOptionError("flag", flag, FLAGS)
     for option in options:
