@@ -6,6 +6,9 @@ import csv
 import io
 import json
 import math
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -104,6 +107,23 @@ def test_nothing_stands_under_the_name_while_it_is_written(tmp_path: Path) -> No
 
     formats.write_whole(target, look)
     assert target.read_bytes() == b"new"
+
+
+def test_a_kill_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    """A process that dies half-way changes nothing under the name."""
+    target = tmp_path / "a.json"
+    target.write_text("old")
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from weightslab.export.formats import write_whole\n"
+        "def die(file):\n"
+        "    file.write(b'half'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write_whole(Path(sys.argv[1]), die)"
+    )
+    env = {"PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code, target], env=env, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert target.read_text() == "old"
 
 
 def test_a_link_keeps_pointing(tmp_path: Path) -> None:

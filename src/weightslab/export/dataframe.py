@@ -130,7 +130,7 @@ def _column(name: str, available: Sequence[str]) -> str:
     for spelling in spellings:
         if spelling in available:
             return spelling
-    raise UnknownOptionError("column", name, [*_GROUPS, *available])
+    raise UnknownOptionError("column", name, {*_GROUPS, *available})
 
 
 def _write(
