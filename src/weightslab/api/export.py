@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["write_dataframe", "write_history"]
 
 
-def write_history(  # noqa: PLR0917 - the seed's signature
+def write_history(
     path: str | os.PathLike[str] | None = None,
     format: str = "json",
     type_of_history: str | None = None,
