@@ -8,7 +8,7 @@ from typing import Any
 from weightslab.session import Session, current
 from weightslab.types import BatchIds, SampleIds
 
-__all__ = ["array_of", "curve", "hand_out", "instances", "samples", "said", "values"]
+__all__ = ["array_of", "curve", "hand_out", "instances", "said", "samples", "values"]
 
 
 def samples(signal: str) -> list[tuple[str, int, float]]:

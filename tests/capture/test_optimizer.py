@@ -91,11 +91,14 @@ def test_schedulers_see_an_optimizer() -> None:
 def test_after_a_reset_steps_are_free() -> None:
     """An optimizer of a session that is over steps as ever, and can be watched again."""
     optimizer = wl.watch_or_edit(_optimizer())
+    former = current()  # kept alive: the harder case
     wl.reset()
-    optimizer.step()
+    with pytest.warns(wl.WeightsLabWarning, match="training goes on: this session is closed"):
+        optimizer.step()
     wl.watch_or_edit(optimizer)
     optimizer.step()
     assert current().clock.age == 1
+    assert former is not current()
 
 
 def test_something_else_is_refused() -> None:

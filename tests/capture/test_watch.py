@@ -101,7 +101,7 @@ def test_the_wrong_object_for_a_loss(obj: Any, message: str) -> None:
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 def test_a_scripted_loss() -> None:
     """A scripted module cannot take keywords of ours, and the error says what to do."""
-    with pytest.raises(ValueError, match="scripted module .* wrap the call in a function"):
+    with pytest.raises(ValueError, match=r"scripted module .* wrap the call in a function"):
         wl.watch_or_edit(torch.jit.script(nn.MSELoss()), flag="loss")
 
 

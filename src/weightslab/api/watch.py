@@ -12,7 +12,7 @@ __all__ = ["watch_or_edit"]
 
 def watch_or_edit(
     obj: Any, obj_name: str | None = None, flag: str | None = None, **kwargs: Any
-) -> Any:  # noqa: E501
+) -> Any:
     """Watch a part of a training loop, and get back what to use in its place.
 
     Args:

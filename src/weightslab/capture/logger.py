@@ -100,7 +100,14 @@ def _watched_class(plain: type) -> type:
             return reduced
         maker, arguments, *rest = reduced
         back = tuple(plain if item is watched else item for item in arguments)
-        return (plain if maker is watched else maker, back, *rest)
+        if maker is watched:
+            maker = plain
+        elif getattr(maker, "__name__", "") == "__newobj__":
+            maker = plain.__new__  # pickle insists that `__newobj__` makes the object's own class
+        elif getattr(maker, "__name__", "") == "__newobj_ex__":
+            _, args, kwargs = arguments
+            maker, back = functools.partial(plain.__new__, plain, *args, **kwargs), ()
+        return (maker, back, *rest)
 
     body: dict[str, Any] = {
         "__slots__": (),

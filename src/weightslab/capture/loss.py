@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001  # what autograd saved for backward is only found under private names
 """The unreduced form of a reduced loss, beside the caller's untouched result.
 
 Cheapest first: a cross entropy keeps its log-probabilities for `backward`, and a
@@ -20,7 +21,7 @@ from types import FunctionType, MappingProxyType
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812  # the name that everybody reads
+import torch.nn.functional as F
 from torch.nn.modules import loss as losses
 
 from weightslab.capture.fold import find_owner_axis, group, share
@@ -117,17 +118,8 @@ class LossSource:
 def loss_source(obj: object) -> LossSource | None:
     """How to call `obj` again, if it is a loss of torch; None for anybody else's code."""
     if isinstance(obj, torch.nn.Module):
-        obj = getattr(obj, "_orig_mod", obj)  # what torch.compile keeps of what it was given
-        forward = type(obj).forward
-        if getattr(forward, "__module__", None) != losses.__name__ or "forward" in vars(obj):
-            return None
-        if _has_own_distance(getattr(obj, "distance_function", None)):
-            return None
-        names = tuple(inspect.signature(forward).parameters)[1:]
-        kind = "labels" if isinstance(obj, _MODULES_OF_LABELS) else "plain"
-        if isinstance(obj, losses.CTCLoss):
-            kind = "ctc"
-        return LossSource(forward, names, obj, MappingProxyType({}), kind)
+        # What torch.compile keeps of the module that it was given.
+        return _of_module(getattr(obj, "_orig_mod", obj))
     preset: dict[str, Any] = {}
     while isinstance(obj, functools.partial):
         if obj.args:
@@ -139,6 +131,19 @@ def loss_source(obj: object) -> LossSource | None:
         return None
     kind = "labels" if obj in _OF_LABELS else "ctc" if obj is F.ctc_loss else "plain"
     return LossSource(obj, tuple(inspect.signature(obj).parameters), None, preset, kind)
+
+
+def _of_module(module: torch.nn.Module) -> LossSource | None:
+    forward: Callable[..., Any] = type(module).forward
+    if getattr(forward, "__module__", None) != losses.__name__ or "forward" in vars(module):
+        return None
+    if _has_own_distance(getattr(module, "distance_function", None)):
+        return None
+    names = tuple(inspect.signature(forward).parameters)[1:]
+    kind = "labels" if isinstance(module, _MODULES_OF_LABELS) else "plain"
+    if isinstance(module, losses.CTCLoss):
+        kind = "ctc"
+    return LossSource(forward, names, module, MappingProxyType({}), kind)
 
 
 def _has_own_distance(distance: object) -> bool:
@@ -196,19 +201,19 @@ def _from_graph(node: Any) -> Unreduced:
 
 
 def _signed(number: int) -> int:
-    """torch hands a saved int64 out as uint64: -100 arrives as 2**64 - 100."""
+    """Torch hands a saved int64 out as uint64: -100 arrives as 2**64 - 100."""
     return number - 2**64 if number >= 2**63 else number
 
 
 def _weights(
     source: LossSource, named: Mapping[str, Any], elements: torch.Tensor
 ) -> torch.Tensor | None:
-    weight = source.setting(named, "weight")
+    weight: torch.Tensor | None = source.setting(named, "weight")
     if source.kind != "labels":
         # mse, l1 and huber divide by their weights; the binary ones and the margins do not.
         divides = source.module is None and source.call in (F.mse_loss, F.l1_loss, F.huber_loss)
         return weight if divides else None
-    target = named["target"]
+    target: torch.Tensor = named["target"]
     if target.is_floating_point():
         return None  # probabilities: the mean is over the rows, whatever they weigh
     ignore_index = source.setting(named, "ignore_index", -100)
@@ -239,11 +244,9 @@ def owner_axis(rows: int, owners: int, tensors: tuple[Any, ...], *, certain: boo
         return None
     found = [tensor for tensor in tensors if isinstance(tensor, torch.Tensor)]
     shapes = [tuple(tensor.shape) for tensor in found]
-    nodes = [tensor.grad_fn for tensor in found]
-    for node in nodes:
-        if type(node).__name__ in _VIEWS:
-            shapes.append(tuple(node._saved_self_sym_sizes))  # type: ignore[union-attr]
-    shapes.extend(tuple(t._base.shape) for t in found if t._base is not None)
+    nodes: list[Any] = [tensor.grad_fn for tensor in found]
+    shapes.extend(tuple(n._saved_self_sym_sizes) for n in nodes if type(n).__name__ in _VIEWS)
+    shapes.extend(tuple(tensor._base.shape) for tensor in found if tensor._base is not None)
     axis = find_owner_axis(rows, owners, shapes)
     if axis is not None or certain:
         return axis

@@ -65,8 +65,15 @@ def _after_step(
     if session is None or torch.compiler.is_compiling() or _skipped(optimizer):
         return
     session.clock.advance(watched[1])
-    if not any(_trains(loader) for loader in session.registry.loaders.values()):
-        session.safe_point()  # otherwise the training loader does this before its next batch
+    if any(_trains(loader) for loader in session.registry.loaders.values()):
+        return  # the training loader does what follows before its next batch
+    try:
+        session.safe_point()
+    except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
+        session.notices.warn_once(
+            ("safe point", type(error).__name__),
+            f"edits cannot take effect after this optimizer's steps; training goes on: {error}",
+        )
 
 
 def _trains(loader: Any) -> bool:

@@ -32,6 +32,7 @@ class InstancePatch:
         self.__doc__ = self.original.__doc__
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call what stands around the method."""
         return self._around(self.original, args, kwargs)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[object, str]]:

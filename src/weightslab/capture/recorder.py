@@ -16,7 +16,7 @@ import torch
 from weightslab.capture.fold import annotation_numbers, fold_mean, mean_over_rest
 from weightslab.capture.transfer import Array, Values, count_items, to_array, to_arrays, to_values
 from weightslab.errors import InputError, LengthMismatchError
-from weightslab.types import BatchIds, SampleIds
+from weightslab.types import BatchIds, Rows, SampleIds
 
 if TYPE_CHECKING:
     from weightslab.session import Session
@@ -104,8 +104,8 @@ def save_instances(
         raise InputError(
             "no ids for these instances: pass batch_ids=, or iterate over a watched loader"
         )
-    if origin is not None and (not isinstance(origin, str) or not origin):
-        raise InputError(f"origin is the name of a split, such as 'train'; got {origin!r}")
+    if origin == "":
+        raise InputError("origin is the name of a split, such as 'train'; got an empty one")
     count = count_items(ids)
     positions = checked_batch_idx(batch_idx, count)
     flat: dict[str, Values] = {}
@@ -121,7 +121,7 @@ def save_instances(
     explicit = _checked_step(step)
     if origin is not None and not isinstance(ids, (BatchIds, SampleIds)):
         # An origin that the caller names speaks for ids that nobody has seen yet.
-        batch = BatchIds(SampleIds(np.empty(0, np.int32), lambda rows: []), origin)
+        batch = BatchIds(SampleIds(np.empty(0, np.int32), lambda _: []), origin)
     rows = _rows(session, ids, batch, count)[positions]
     if not len(positions):
         return
@@ -133,7 +133,7 @@ def save_instances(
 
 
 def save_arrays(
-    session: Session, fields: Mapping[str, Array | Sequence[Array]], rows: npt.NDArray[np.int32]
+    session: Session, fields: Mapping[str, Array | Sequence[Array]], rows: Rows
 ) -> None:
     """Keep the latest targets and predictions of a batch; each was checked against `rows`."""
     for field, values in fields.items():
@@ -202,10 +202,10 @@ def _folded(name: str, value: Any) -> Values:
     return mean_over_rest(_named(name, value))
 
 
-def _rows(session: Session, ids: Any, batch: BatchIds | None, count: int) -> npt.NDArray[np.int32]:
+def _rows(session: Session, ids: Any, batch: BatchIds | None, count: int) -> Rows:
     if isinstance(ids, BatchIds):
         return ids.rows
-    rows = session.resolve(ids, batch=batch)
+    rows: Rows = session.resolve(ids, batch=batch)
     if len(rows) != count:
         raise LengthMismatchError("batch_ids", len(rows), count, expected_of="the batch")
     return rows

@@ -23,8 +23,9 @@ Values = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 """What the ledger keeps of a signal: float32, or float64 where 32 bits are not exact."""
 
 _IN_FLOAT32 = frozenset(
-    np.dtype(name) for name in ("bool", "int8", "uint8", "int16", "uint16", "float16", "float32")
+    np.dtype(name) for name in ("bool", "int8", "uint8", "int16", "uint16", "float16")
 )
+_KEPT = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 # numpy has its own kind for these; every other one (bfloat16, the 8-bit floats) is widened.
 _NUMPY_KINDS = frozenset(
     {
@@ -84,9 +85,11 @@ def to_values(value: Any) -> Values:
     array = to_array(value)
     if array.dtype.kind == "c":
         raise InputError("complex values are no signal: save their real part or their magnitude")
-    if array.dtype == np.float32 or array.dtype == np.float64:
+    if array.dtype in _KEPT:
         return array
-    return array.astype(np.float32 if array.dtype in _IN_FLOAT32 else np.float64)
+    if array.dtype in _IN_FLOAT32:
+        return array.astype(np.float32)
+    return array.astype(np.float64)
 
 
 def to_arrays(value: Any, count: int, what: str) -> Array | Sequence[Array]:
