@@ -193,11 +193,13 @@ def _from_graph(node: Any) -> Unreduced:
     ignored = labels == _signed(node._saved_ignore_index)
     seen = labels.masked_fill(ignored, 0)
     elements = -chances.gather(1, seen[:, None])[:, 0]
-    weights = (~ignored).to(elements.dtype)
-    if per_class is not None:
-        weights = weights * per_class.detach()[seen]
-    # A product would turn the infinite loss of an ignored row into NaN.
-    return Unreduced((elements * weights).masked_fill(ignored, 0), reduction, weights)
+    if per_class is None:
+        weights = (~ignored).to(elements.dtype)
+    else:
+        weights = per_class.detach()[seen].masked_fill(ignored, 0)
+        elements = elements * weights
+    # Filled, not multiplied: the infinite loss of an ignored row would become NaN.
+    return Unreduced(elements.masked_fill(ignored, 0), reduction, weights)
 
 
 def _signed(number: int) -> int:
@@ -274,7 +276,9 @@ def per_owner(loss: Unreduced, owners: int, axis: int) -> tuple[Values, Array | 
         )
     if loss.reduction == "none":
         return to_values(group(elements, owners, axis).mean(1)), None
-    sums = to_values(group(elements, owners, axis).sum(1))
-    weights = to_values(group(loss.weights, owners, axis).sum(1))
+    sums, weights = (
+        to_values(part.reshape(owners) if single else group(part, owners, axis).sum(1))
+        for part in (elements, loss.weights)
+    )
     denominator = float(weights.sum(dtype="float64")) if loss.reduction == "mean" else None
     return share(sums, weights, denominator)

@@ -154,7 +154,7 @@ class _Call:
 
     def keep(self, name: str, result: Any) -> None:
         """Record a result, or each entry of a dict of results under `<name>/<key>`."""
-        if isinstance(result, Mapping):
+        if not isinstance(result, torch.Tensor) and isinstance(result, Mapping):
             for key, value in result.items():
                 self.keep(f"{name}/{key}", value)
         elif self.spec.per_instance:
@@ -211,7 +211,7 @@ class _Call:
             values = mean_over_rest(values)
             return (values, None, None) if len(values) == count else (None, None, len(values))
         if result.ndim and result.shape[0] == count:
-            return to_values(fold_mean(result.detach())), None, None
+            return to_values(result if result.ndim == 1 else fold_mean(result.detach())), None, None
         if result.ndim:
             if self.source is None:
                 return None, None, int(result.shape[0])
