@@ -67,7 +67,7 @@ def write_history(
 
     session = current()
     return write_history_frames(
-        partial(history_frame, session),
+        partial(history_frame, session.ledger),
         path=path,
         format=format,
         type_of_history=type_of_history,
@@ -129,7 +129,7 @@ def write_dataframe(
 
     session = current()
     return write_dataframe_frame(
-        samples_frame(session),
+        samples_frame(session.ledger),
         path=path,
         format=format,
         columns=columns,

@@ -17,7 +17,7 @@ from weightslab.export.naming import (
     signal_names,
 )
 from weightslab.session import current, current_or_none, guard_worker
-from weightslab.session.resolve import id_texts
+from weightslab.queries.lookup import id_texts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -110,9 +110,10 @@ def query_sample_history(
 
     from weightslab.queries.history import trajectories
 
+    session = current()
     rows: dict[str, list[SignalRow]] = {}
     only = signals[0] if signals is not None and len(signals) == 1 else None
-    for signal, _, steps, values, found in trajectories(current(), [one], only):
+    for signal, _, steps, values, found in trajectories(session.ledger, [one], only, session.home):
         if (signals is None or signal in signals) and (hashes is None or found in hashes):
             rows.setdefault(signal, []).extend(
                 (signal, step, value, found)
@@ -213,14 +214,16 @@ def history(
 
     from weightslab.queries.history import history_frame
 
+    session = current()
     return history_frame(
-        current(),
+        session.ledger,
         kind=kinds[0],
         signals=signals,
         sample_ids=None if kinds[0] == "global" else ids,
         annotation_ids=annotations if kinds[0] == "instance" else None,
         hashes=hashes,
         launch=launch,
+        home=session.home,
     )
 
 
@@ -256,7 +259,7 @@ def samples(
     from weightslab.export.dataframe import chosen_columns
     from weightslab.queries.samples import samples_frame
 
-    frame = samples_frame(current(), origin=origin, tag=tag)
+    frame = samples_frame(current().ledger, origin=origin, tag=tag)
     return frame if chosen is None else frame.select(chosen_columns(frame.columns, chosen))
 
 

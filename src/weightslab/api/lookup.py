@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightslab.session.resolve import find_rows, id_texts
+from weightslab.queries.lookup import find_rows, id_texts
 
 if TYPE_CHECKING:
     from weightslab.session import Session
@@ -23,13 +23,11 @@ def known_ids(session: Session, sample_id: object) -> list[str] | None:
     """
     if sample_id is None:
         return None
-    batch = session.batches.current
-    origin = batch.origin if batch is not None else "train"
     asked = id_texts(sample_id)
     full: dict[str, str] = {}
     for view in session.ledger.views():
         ids = view.store.ids
-        for name, row in zip(asked, find_rows(ids, asked, origin), strict=True):
+        for name, row in zip(asked, find_rows(ids, asked, session.home), strict=True):
             if row is not None:
                 full.setdefault(name, ids.name(row))
     return [full.get(name, name) for name in asked]

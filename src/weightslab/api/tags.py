@@ -126,14 +126,14 @@ def get_samples_by_tag(
     """
     guard_worker("get_samples_by_tag")
     _check_limit(limit)
-    return tagged_ids(current(), tag, origin)[:limit]
+    return tagged_ids(current().ledger, tag, origin)[:limit]
 
 
 def get_discarded_samples(origin: str | None = "train", limit: int | None = None) -> list[str]:
     """Ids of the samples that are discarded now; arguments as in `get_samples_by_tag`."""
     guard_worker("get_discarded_samples")
     _check_limit(limit)
-    return discarded_ids(current(), origin)[:limit]
+    return discarded_ids(current().ledger, origin)[:limit]
 
 
 def _check_name(name: Any, what: str) -> None:

@@ -12,9 +12,8 @@ from weightslab.ledger import Ledger, View
 from weightslab.ledger.partitions import PartitionKey, fold_curve
 from weightslab.ledger.segments import Chunk, concat_chunks
 from weightslab.queries.frames import ids_of_sorted
+from weightslab.queries.lookup import find_rows
 from weightslab.queries.names import signal_name
-from weightslab.session import Session
-from weightslab.session.resolve import find_rows
 
 __all__ = ["history_frame", "trajectories"]
 
@@ -37,26 +36,27 @@ _COLUMNS: dict[str, dict[str, pl.DataType]] = {
 
 
 def history_frame(
-    session: Session,
+    ledger: Ledger,
     kind: str = "sample",
     signals: Sequence[str] | None = None,
     sample_ids: Sequence[str] | None = None,
     annotation_ids: Sequence[int] | None = None,
     hashes: Sequence[str] | None = None,
     launch: int | None = None,
+    home: str = "train",
 ) -> pl.DataFrame:
     """Every value of one layer that fits the filters (None: no filter).
 
     Rows stand by signal, then by sample (and annotation), then in order of arrival;
-    curves by step. Values still in memory are in it.
+    curves by step. Values still in memory are in it. `home` is the split that a bare id
+    means.
     """
-    ledger = session.ledger
     wanted = None if signals is None else [signal_name(s) for s in signals]
     if kind == "global":
         return _finish(_curves(ledger, wanted, hashes), kind, launch)
     frames = []
     for view in ledger.views():
-        rows = None if sample_ids is None else _rows(session, view, sample_ids)
+        rows = None if sample_ids is None else _rows(view, sample_ids, home)
         if rows is not None and not len(rows):
             continue
         for key, chunk in view.store.read(kind, signals=wanted, hashes=hashes, rows=rows):
@@ -66,10 +66,8 @@ def history_frame(
     return _finish(frames, kind, launch)
 
 
-def _rows(session: Session, view: View, sample_ids: Sequence[str]) -> npt.NDArray[np.int64]:
-    batch = session.batches.current
-    origin = batch.origin if batch is not None else "train"
-    found = find_rows(view.store.ids, list(dict.fromkeys(sample_ids)), origin)
+def _rows(view: View, sample_ids: Sequence[str], home: str) -> npt.NDArray[np.int64]:
+    found = find_rows(view.store.ids, list(dict.fromkeys(sample_ids)), home)
     return np.array(sorted(row for row in found if row is not None), np.int64)
 
 
@@ -122,7 +120,7 @@ def _finish(frames: list[pl.DataFrame], kind: str, launch: int | None) -> pl.Dat
 
 
 def trajectories(
-    session: Session, sample_ids: Sequence[str], signal: str | None = None
+    ledger: Ledger, sample_ids: Sequence[str], signal: str | None = None, home: str = "train"
 ) -> list[tuple[str, str, npt.NDArray[np.int64], npt.NDArray[np.float64], str | None]]:
     """(signal, sample_id, steps, values, hash) of a few samples, straight from the columns.
 
@@ -130,9 +128,9 @@ def trajectories(
     """
     wanted = None if signal is None else [signal_name(signal)]
     found = []
-    for view in session.ledger.views():
+    for view in ledger.views():
         for name in dict.fromkeys(sample_ids):
-            for row in _rows(session, view, [name]):
+            for row in _rows(view, [name], home):
                 for key, chunk in view.store.read(
                     "sample", signals=wanted, rows=np.array([row])
                 ):

@@ -11,13 +11,12 @@ import numpy.typing as npt
 import polars as pl
 
 from weightslab.errors import UnknownOptionError
-from weightslab.ledger import View
+from weightslab.ledger import Ledger, View
 from weightslab.ledger.arrays import ArrayColumn
 from weightslab.ledger.large import LargeFile
 from weightslab.queries.edits import MergedEdits, merged_edits
 from weightslab.queries.frames import ids_of_sorted, nullable
 from weightslab.queries.names import SIGNAL_PREFIX, in_origin, origin_spellings
-from weightslab.session import Session
 
 __all__ = ["discarded_ids", "samples_frame", "tagged_ids"]
 
@@ -26,7 +25,7 @@ _KEYS = ("sample_id", "annotation_id")
 
 
 def samples_frame(
-    session: Session,
+    ledger: Ledger,
     origin: str | None = None,
     tag: str | None = None,
     columns: Sequence[str] | None = None,
@@ -41,14 +40,14 @@ def samples_frame(
     Raises:
         UnknownOptionError: a column that does not exist.
     """
-    views = session.ledger.views()
+    views = ledger.views()
     frames = [frame for frame in (_view_frame(view) for view in views) if frame.height]
     if not frames:
         frame = _empty()
     elif len(frames) == 1:
         frame = frames[0]
     else:
-        frame = _merge(frames, merged_edits(session.ledger))
+        frame = _merge(frames, merged_edits(ledger))
     if origin is not None:
         spelled = origin_spellings(origin)
         frame = frame.filter(
@@ -231,11 +230,11 @@ def _merge(frames: list[pl.DataFrame], edits: MergedEdits) -> pl.DataFrame:
     return merged
 
 
-def tagged_ids(session: Session, tag: str, origin: str | None) -> list[str]:
+def tagged_ids(ledger: Ledger, tag: str, origin: str | None) -> list[str]:
     """Ids of samples with a tag, in order of first appearance."""
-    views = session.ledger.views()
+    views = ledger.views()
     if len(views) != 1:
-        frame = samples_frame(session, origin, tag)
+        frame = samples_frame(ledger, origin, tag)
         return frame.filter(pl.col("annotation_id") == 0)["sample_id"].to_list()
     store = views[0].store
     with store.lock:
@@ -250,11 +249,11 @@ def tagged_ids(session: Session, tag: str, origin: str | None) -> list[str]:
         return _ids_in(views[0], rows, origin)
 
 
-def discarded_ids(session: Session, origin: str | None) -> list[str]:
+def discarded_ids(ledger: Ledger, origin: str | None) -> list[str]:
     """Ids of discarded samples, in order of first appearance."""
-    views = session.ledger.views()
+    views = ledger.views()
     if len(views) != 1:
-        frame = samples_frame(session, origin)
+        frame = samples_frame(ledger, origin)
         return frame.filter(pl.col("discarded").fill_null(value=False))["sample_id"].to_list()
     store = views[0].store
     with store.lock:

@@ -20,11 +20,12 @@ from weightslab.checkpoints.identity import (
 from weightslab.errors import InputError, StateError
 from weightslab.ledger import Ledger, LedgerOptions
 from weightslab.notices import Notices
+from weightslab.queries.lookup import find_rows, id_texts
 from weightslab.session import process
 from weightslab.session.batches import CurrentBatch
 from weightslab.session.clock import StepClock
 from weightslab.session.registry import Registry
-from weightslab.session.resolve import find_rows, id_texts, resolve_rows
+from weightslab.session.resolve import resolve_rows
 from weightslab.types import BatchIds, Rows
 
 __all__ = ["ROOT_VARIABLE", "Session"]
@@ -129,8 +130,9 @@ class Session:
             if self._ledger is None:
                 if self._closed:
                     raise StateError("this session is closed: make a new one with wl.Session(...)")
+                # Absolute: scripts (and Hydra) change the working directory later.
                 ledger = Ledger(
-                    self._root(), mode=self._mode, rank=int(os.environ.get("RANK", "0")),
+                    self._root().absolute(), mode=self._mode, rank=int(os.environ.get("RANK", "0")),
                     options=self._options, notices=self.notices,
                 )
                 ledger.step = lambda: self.clock.age
@@ -287,11 +289,16 @@ class Session:
         """
         return resolve_rows(self.ledger, ids, batch)
 
+    @property
+    def home(self) -> str:
+        """The split that a bare id means: that of the current batch, else the first."""
+        batch = self.batches.current
+        return "train" if batch is None else batch.origin
+
     def look_up(self, ids: Any) -> tuple[Rows, list[str]]:
         """Rows of ids in a verb, and those that nobody knows; a bare id means the current batch's."""
-        batch = self.batches.current
         names = id_texts(ids)
-        found = find_rows(self.ledger.ids, names, batch.origin if batch is not None else "train")
+        found = find_rows(self.ledger.ids, names, self.home)
         rows = [row for row in found if row is not None]
         unknown = [name for name, row in zip(names, found, strict=True) if row is None]
         if unknown:
