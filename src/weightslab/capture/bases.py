@@ -79,6 +79,8 @@ class Layout:
     """Base index of each position, int64 [P]; None when they are equal."""
     which: npt.NDArray[np.intp] | None = None
     """Place in `datasets` of each position, [P]; None when there is one."""
+    label: Indices | None = None
+    """Number in the sample's id: the position in the concatenation, int64 [P]; None: the index."""
 
 
 def length_of(dataset: Any) -> int | None:
@@ -113,6 +115,7 @@ def _subset(dataset: Subset[Any]) -> Layout:
         len(index),
         index if inner.index is None else inner.index[index],
         None if inner.which is None else inner.which[index],
+        None if inner.label is None else inner.label[index],
     )
 
 
@@ -133,4 +136,5 @@ def _concatenation(dataset: ConcatDataset[Any]) -> Layout:
     datasets = tuple(base for _, base in bases.values())
     if len(datasets) == 1:
         return Layout(datasets, len(index), index)
-    return Layout(datasets, len(index), index, np.concatenate(which).astype(np.intp, copy=False))
+    places_of = np.concatenate(which).astype(np.intp, copy=False)
+    return Layout(datasets, len(index), index, places_of, np.arange(len(index)))

@@ -140,7 +140,8 @@ class Source:
         if layout is not None:
             for place, base in enumerate(self.bases):
                 with base.lock:
-                    self._register(ledger, base, self._indices(layout, place))
+                    labels = None if layout.label is None else layout.label[layout.which == place]
+                    self._register(ledger, base, self._indices(layout, place), labels)
         self._ledger = ledger
         self._seen = ()
 
@@ -150,21 +151,39 @@ class Source:
             return range(layout.length or 0)
         return layout.index if layout.which is None else layout.index[layout.which == place]
 
-    def _register(self, ledger: Ledger, base: Base, indices: range | Indices) -> None:
+    def _register(
+        self,
+        ledger: Ledger,
+        base: Base,
+        indices: range | Indices,
+        labels: Indices | None = None,
+    ) -> None:
+        """Give indices of a base their rows; `labels` are the numbers in their ids."""
         if not len(indices):
             return
         base.grow(int(indices[-1] if isinstance(indices, range) else indices.max()) + 1)
         wanted = slice(indices.start, indices.stop) if isinstance(indices, range) else indices
         rows = base.rows[wanted]
         missing = rows < 0
-        if missing.all():
+        if labels is None and missing.all():
             base.rows[wanted] = ledger.ids.block(self.name, indices)
         else:
             if missing.any():
                 absent = np.asarray(indices, np.int64)[missing]
-                base.rows[absent] = ledger.ids.block(self.name, absent)
+                numbers = absent if labels is None else labels[missing]
+                base.rows[absent] = self._free_rows(ledger, base, absent, numbers)
             ledger.ids.add_origin(rows[~missing], self.name)
         base.full = bool((base.rows >= 0).all())
+
+    def _free_rows(self, ledger: Ledger, base: Base, indices: Indices, numbers: Indices) -> Rows:
+        """Rows "<origin>/<number>", unless another part of this dataset has one of them."""
+        rows = ledger.ids.block(self.name, numbers)
+        others = [other.rows for other in self.bases if other is not base]
+        if not others or not np.isin(rows, np.concatenate(others)).any():
+            return rows
+        place = self.bases.index(base)
+        names = [f"{self.name}/{place}/{index}" for index in indices.tolist()]
+        return ledger.ids.add(names, self.name)
 
     # -- before an epoch, and before a batch ----------------------------------
 

@@ -25,7 +25,8 @@ def survivors(batch: Any, data: Any, origins: Origins) -> Origins:
     answer has neither keys nor names, and says why in `problem`.
     """
     fetched = len(origins)
-    if _leading(batch) == fetched or not isinstance(data, (list, tuple)):
+    known = origins.problem is None
+    if not known or _leading(batch) == fetched or not isinstance(data, (list, tuple)):
         return origins
     if len(data) != fetched:
         return Origins(
