@@ -166,7 +166,7 @@ def test_none_gives_a_logger_of_ours() -> None:
     logger.log({"c": 3.0})
     assert (curve("a"), curve("b"), curve("c")) == ([(4, 1.0)], [(5, 2.0)], [(0, 3.0)])
     assert logger.log_dir == "runs/here"
-    assert current().ledger.root == Path("runs/here")
+    assert current().ledger.root == Path("runs/here").resolve()
 
 
 @pytest.mark.parametrize("obj", [object(), Tracker, 3, "runs"])
