@@ -32,7 +32,9 @@ def samples(root: Path) -> list[dict[str, Any]]:
         return wl.samples().to_dicts()
 
 
-def run_script(script: str, *arguments: object, check: bool = False) -> subprocess.CompletedProcess[str]:
+def run_script(
+    script: str, *arguments: object, check: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Run a script in a process of its own."""
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],

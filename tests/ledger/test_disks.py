@@ -22,7 +22,7 @@ def until(condition: object, seconds: float = 20.0) -> None:
 
 
 def test_a_full_disk_is_said_once_and_writing_resumes_by_itself(tmp_path: Path) -> None:
-    """A full disk warns once, training goes on, and every row is written when there is room again."""
+    """A full disk warns once, training goes on, and every row is written when there is room."""
     files = FailingFiles()
     ledger = Ledger(tmp_path / "run", files=files, options=FAST)
     rows = ledger.ids.block("train", range(50))
@@ -31,7 +31,7 @@ def test_a_full_disk_is_said_once_and_writing_resumes_by_itself(tmp_path: Path) 
         for step in range(40):
             ledger.append_samples({"loss": np.full(50, step, np.float32)}, rows, step=step)
             time.sleep(0.002)
-        ledger.tag(rows[:1], "hard", True)
+        ledger.edit.tag(rows[:1], "hard", True)
     assert len(caught) == 1
     files.broken = False
     until(lambda: ledger.status()["waiting_rows"] == 0)
@@ -53,7 +53,12 @@ def test_a_folder_that_cannot_be_made_does_not_stop_training(tmp_path: Path) -> 
     until(lambda: ledger.attached)
     ledger.append_samples({"loss": np.array([3.0, 4.0])}, rows, step=1)
     ledger.close()
-    assert sample_rows(tmp_path / "run") == [("a", 0, 1.0), ("a", 1, 3.0), ("b", 0, 2.0), ("b", 1, 4.0)]
+    assert sample_rows(tmp_path / "run") == [
+        ("a", 0, 1.0),
+        ("a", 1, 3.0),
+        ("b", 0, 2.0),
+        ("b", 1, 4.0),
+    ]
 
 
 def test_memory_stays_bounded_when_the_disk_never_comes_back(tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ def test_a_block_is_named_by_origin_and_index(ledger: Ledger) -> None:
     assert ledger.ids.find("val/3") is None
 
 
-@pytest.mark.parametrize("name", ["val/02", "val/-1", "val/1x", "val/", "/1", "val/１", "val/" + "9" * 40])
+@pytest.mark.parametrize(
+    "name", ["val/02", "val/-1", "val/1x", "val/", "/1", "val/１", "val/" + "9" * 40]
+)
 def test_only_the_canonical_number_finds_an_index(ledger: Ledger, name: str) -> None:
     """An id that only looks like "<origin>/<index>" is another id."""
     ledger.ids.block("val", range(100))
@@ -67,7 +69,7 @@ def test_any_names_are_found_again(names: list[str]) -> None:
     ids = IdStore(__import__("threading").RLock(), lambda op, blob: None)
     ids.block("train", range(3))
     rows = ids.add(names, "train")
-    assert ids.names(rows) == [n for n in names]
+    assert ids.names(rows) == names
     assert ids.add(names, "val").tolist() == rows.tolist()
 
 

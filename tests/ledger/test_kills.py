@@ -30,7 +30,7 @@ while True:
     rows = ledger.ids.add(names, "train")
     ledger.append_samples({"loss": np.array([step, step], np.float32)}, rows, step=step)
     if step % 7 == 0:
-        ledger.tag(rows[1:], "seventh", True)
+        ledger.edit.tag(rows[1:], "seventh", True)
     step += 1
     ack[0] = step
 """
@@ -60,7 +60,7 @@ def check(root: Path, acknowledged: int, restarts: set[int]) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_every_acknowledged_row_and_tag_survives_kills(tmp_path: Path, how: signal.Signals) -> None:
-    """Killed again and again at random moments, a folder holds every acknowledged row and tag once."""
+    """Killed again and again at random, a folder holds every acknowledged row and tag once."""
     acknowledged = np.memmap(tmp_path / "ack", dtype=np.int64, mode="w+", shape=(1,))
     root = tmp_path / "run"
     dice = random.Random(int(how))
@@ -115,9 +115,9 @@ ledger = Ledger(root, files=DyingFiles(at), options=LedgerOptions(
     flush_interval_s=1e9, log_bytes=1 << 12))
 rows = ledger.ids.block("train", range(4))
 for step in range(3):
-    ledger.append_samples(
-        {"loss": np.full(4, step, np.float32), "acc": np.full(4, -step, np.float32)}, rows, step=step)
-    ledger.tag(rows[step : step + 1], "seen", True)
+    values = np.full(4, step, np.float32)
+    ledger.append_samples({"loss": values, "acc": -values}, rows, step=step)
+    ledger.edit.tag(rows[step : step + 1], "seen", True)
     ledger.append_arrays("preds", rows, np.full(4, step))
     (root.parent / "acknowledged").write_text(str(step + 1))
     ledger.ids.rename(rows[step : step + 1], [f"name{step}"])
@@ -136,7 +136,10 @@ def test_a_kill_at_every_step_of_publishing_is_exactly_once(tmp_path: Path) -> N
         folder.mkdir()
         ended = subprocess.run(
             [sys.executable, "-c", DYING, str(folder / "run"), str(at)],
-            env=environment, capture_output=True, text=True, timeout=120,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
         if (folder / "finished").exists():
             break

@@ -24,7 +24,7 @@ def test_a_saved_value_is_read_before_any_flush(tmp_path: Path) -> None:
     """A value is part of every answer as soon as its saving call has returned."""
     ledger = Ledger(tmp_path)
     fill(ledger)
-    (_, chunk), = ledger.views()[0].store.read("sample")
+    ((_, chunk),) = ledger.views()[0].store.read("sample")
     assert chunk.columns["value"].tolist() == [0, 1, 2, 1, 2, 3, 2, 3, 4, 3, 4, 5]
     ledger.close()
 
@@ -84,7 +84,7 @@ def test_reading_never_writes(tmp_path: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     reader = Ledger(tmp_path, mode="r")
     with pytest.raises(ReadOnlyError, match="mode"):
-        reader.tag(np.array([0], np.int32), "x", True)
+        reader.edit.tag(np.array([0], np.int32), "x", True)
     reader.close()
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
 
@@ -117,11 +117,11 @@ def test_tags_discards_and_categories_survive_closing(tmp_path: Path) -> None:
     """Tags, categorical tags with their unused categories, and discards survive."""
     ledger = Ledger(tmp_path)
     rows = ledger.ids.block("train", range(4))
-    ledger.tag(rows[:2], "hard", True)
-    ledger.tag(rows[:1], "hard", False)
-    ledger.register_category("weather", ["rainy", "sunny"])
-    ledger.categorize(rows[2:3], "weather", "rainy")
-    ledger.discard(rows[3:], True)
+    ledger.edit.tag(rows[:2], "hard", True)
+    ledger.edit.tag(rows[:1], "hard", False)
+    ledger.edit.register_category("weather", ["rainy", "sunny"])
+    ledger.edit.categorize(rows[2:3], "weather", "rainy")
+    ledger.edit.discard(rows[3:], True)
     ledger.close()
     again = Ledger(tmp_path)
     assert again.categories() == {"weather": ["rainy", "sunny"]}
@@ -136,12 +136,12 @@ def test_an_edit_that_changes_nothing_writes_nothing(tmp_path: Path) -> None:
     """An unchanged tag, category or discard makes no entry in the journal."""
     ledger = Ledger(tmp_path)
     rows = ledger.ids.block("train", range(4))
-    assert ledger.tag(rows, "hard", True) == 4
-    assert ledger.categorize(rows, "w", "a") == 4
+    assert ledger.edit.tag(rows, "hard", True) == 4
+    assert ledger.edit.categorize(rows, "w", "a") == 4
     entries = len(ledger._store.pending.journal)
-    assert ledger.tag(rows, "hard", True) == 0
-    assert ledger.categorize(rows, "w", "a") == 0
-    assert ledger.discard(rows, False) == 0
+    assert ledger.edit.tag(rows, "hard", True) == 0
+    assert ledger.edit.categorize(rows, "w", "a") == 0
+    assert ledger.edit.discard(rows, False) == 0
     assert len(ledger._store.pending.journal) == entries
     ledger.close()
 
@@ -149,10 +149,10 @@ def test_an_edit_that_changes_nothing_writes_nothing(tmp_path: Path) -> None:
 def test_the_journal_knows_what_an_edit_replaced(tmp_path: Path) -> None:
     """Each edit is in the journal with time, step, actor and the previous values."""
     ledger = Ledger(tmp_path, now=lambda: 1_000_000.5)
-    ledger.step = lambda: 7
+    ledger.edit.step = lambda: 7
     rows = ledger.ids.block("train", range(3))
-    ledger.categorize(rows[:2], "w", "a")
-    ledger.categorize(rows, "w", "b", actor="studio")
+    ledger.edit.categorize(rows[:2], "w", "a")
+    ledger.edit.categorize(rows, "w", "b", actor="studio")
     entry = ledger._store.pending.journal[-1]
     assert (entry.verb, entry.name, entry.value, entry.actor) == ("category", "w", "b", "studio")
     assert (entry.step, entry.time_us) == (7, 1_000_000_500_000)
@@ -168,7 +168,7 @@ def test_two_living_processes_write_side_by_side(tmp_path: Path) -> None:
     fill(first)
     rows = second.ids.add(["train/0", "other"], "train")
     second.append_samples({"loss": np.array([9.0, 8.0])}, rows, step=9)
-    second.tag(rows, "hard", True)
+    second.edit.tag(rows, "hard", True)
     second.close()
     assert len(log_files(tmp_path / "_wal" / "0-0")) == 1
     first.close()
@@ -185,25 +185,29 @@ def test_the_newest_of_two_writers_edits_wins(tmp_path: Path) -> None:
     first = Ledger(tmp_path, now=lambda: float(next(clock)))
     second = Ledger(tmp_path, now=lambda: float(next(clock)))
     a, b = (ledger.ids.add(["x"], "train") for ledger in (first, second))
-    first.discard(a, True)
-    second.discard(b, True)
-    second.discard(b, False)
+    first.edit.discard(a, True)
+    second.edit.discard(b, True)
+    second.edit.discard(b, False)
     first.close()
     second.close()
     assert [r["discarded"] for r in samples(tmp_path)] == [False]
 
 
 def test_a_curve_has_one_value_per_step(tmp_path: Path) -> None:
-    """Batches of one step are one point of the curve, weighted by their samples; flushes between do not matter."""
+    """Batches of one step are one point of the curve, weighted by their samples, across flushes."""
     ledger = Ledger(tmp_path)
     rows = ledger.ids.block("val", range(6))
     ledger.append_samples({"val": np.array([1.0, 1.0])}, rows[:2], step=3)
     ledger.flush()
     ledger.append_samples({"val": np.array([4.0] * 4)}, rows[2:], step=3)
     ledger.close()
-    (_, curve), = Ledger(tmp_path, mode="r").views()[0].store.read("global")
+    ((_, curve),) = Ledger(tmp_path, mode="r").views()[0].store.read("global")
     assert curve.columns["value"].tolist() == [3.0]
-    assert (curve.columns["min"][0], curve.columns["max"][0], curve.columns["count"][0]) == (1, 4, 6)
+    assert (curve.columns["min"][0], curve.columns["max"][0], curve.columns["count"][0]) == (
+        1,
+        4,
+        6,
+    )
 
 
 def test_of_a_scalar_saved_again_the_newest_stays(tmp_path: Path) -> None:
@@ -213,7 +217,7 @@ def test_of_a_scalar_saved_again_the_newest_stays(tmp_path: Path) -> None:
         ledger.append_scalars({"lr": value}, step=1)
         ledger.flush()
     ledger.close()
-    (_, curve), = Ledger(tmp_path, mode="r").views()[0].store.read("global")
+    ((_, curve),) = Ledger(tmp_path, mode="r").views()[0].store.read("global")
     assert curve.columns["value"].tolist() == [0.25]
 
 
@@ -252,7 +256,7 @@ def test_arrays_come_back_as_they_went_in(tmp_path: Path) -> None:
 
 
 def test_large_arrays_go_to_files_within_their_budget(tmp_path: Path) -> None:
-    """Large arrays become files, floats in 16 bits; beyond the budget they are left out, counted, shown."""
+    """Large arrays become files, floats in 16 bits; beyond the budget they are counted, not kept."""
     options = LedgerOptions(array_rate_bytes_s=40_000)
     ledger = Ledger(tmp_path, options=options)
     rows = ledger.ids.block("train", range(10))

@@ -18,23 +18,26 @@ VALUES = [0.1, 1e300, float("nan"), float("inf"), 3.0]
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A run with two signals, two hashes (one of them none), 32- and 64-bit values, two segments."""
+    """A run with two signals, two hashes (one is none), 32- and 64-bit values, two segments."""
     ledger = Ledger(tmp_path / "run")
     rows = ledger.ids.block("train", range(5))
     ledger.append_samples({"loss": np.array(VALUES)}, rows, step=0)
     ledger.append_samples({"a/b, c=ü": np.arange(5, dtype=np.float32)}, rows, step=2**33)
     ledger.flush()
-    ledger.set_experiment("1234567890" * 2 + "1234")
+    ledger.edit.set_experiment("1234567890" * 2 + "1234")
     ledger.append_samples({"loss": np.arange(5, dtype=np.float32)}, rows, step=1)
-    ledger.tag(rows[:1], "hard", True)
-    ledger.categorize(rows[1:2], "weather", "rainy")
+    ledger.edit.tag(rows[:1], "hard", True)
+    ledger.edit.categorize(rows[1:2], "weather", "rainy")
     ledger.close()
     return tmp_path / "run"
 
 
-def summary(rows: list[tuple[str, str | None, int, float]]) -> list[tuple[str, str | None, int, str]]:
+def summary(
+    rows: list[tuple[str, str | None, int, float]],
+) -> list[tuple[str, str | None, int, str]]:
     return sorted(
-        ((s, h, step, repr(float(v))) for s, h, step, v in rows), key=lambda r: (r[0], r[1] or "", *r[2:])
+        ((s, h, step, repr(float(v))) for s, h, step, v in rows),
+        key=lambda r: (r[0], r[1] or "", *r[2:]),
     )
 
 
@@ -62,28 +65,32 @@ def test_polars_reads_the_history(tree: Path, expected: list[object]) -> None:
     frame = pl.scan_parquet(
         f"{tree}/history/kind=sample/**/*.parquet",
         hive_partitioning=True,
-        hive_schema={"kind": pl.String, "experiment_hash": pl.String, "signal": pl.String, "writer": pl.String},
+        hive_schema={
+            "kind": pl.String,
+            "experiment_hash": pl.String,
+            "signal": pl.String,
+            "writer": pl.String,
+        },
     ).collect()
     assert summary(frame.select("signal", "experiment_hash", "step", "value").rows()) == expected
 
 
 def test_pyarrow_reads_the_history(tree: Path, expected: list[object]) -> None:
-    """pyarrow reads the history as a hive dataset."""
+    """Pyarrow reads the history as a hive dataset."""
     import pyarrow as pa
 
     schema = pa.schema([(n, pa.string()) for n in ("experiment_hash", "signal", "writer")])
     data = ds.dataset(
-        tree / "history/kind=sample", format="parquet",
+        tree / "history/kind=sample",
+        format="parquet",
         partitioning=ds.partitioning(schema, flavor="hive"),
     ).to_table()
-    rows = [
-        (r["signal"], r["experiment_hash"], r["step"], r["value"]) for r in data.to_pylist()
-    ]
+    rows = [(r["signal"], r["experiment_hash"], r["step"], r["value"]) for r in data.to_pylist()]
     assert summary(rows) == expected
 
 
 def test_pandas_reads_the_history(tree: Path) -> None:
-    """pandas reads a partition, and NaN, infinity and 1e300 stay what they are."""
+    """Pandas reads a partition, and NaN, infinity and 1e300 stay what they are."""
     folder = next((tree / "history/kind=sample").glob("experiment_hash=__*/signal=loss"))
     frame = pd.read_parquet(next(folder.rglob("*.parquet")))
     assert frame["value"].tolist()[:2] == [0.1, 1e300]
@@ -118,6 +125,7 @@ def test_every_column_has_one_type_in_the_whole_tree(tree: Path) -> None:
     """A column has one type in all files of a layer, whatever was saved."""
     for kind in ("sample", "global"):
         schemas = {
-            str(pl.read_parquet_schema(p)) for p in (tree / f"history/kind={kind}").rglob("*.parquet")
+            str(pl.read_parquet_schema(p))
+            for p in (tree / f"history/kind={kind}").rglob("*.parquet")
         }
         assert len(schemas) == 1

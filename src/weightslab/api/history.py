@@ -16,8 +16,8 @@ from weightslab.export.naming import (
     names,
     signal_names,
 )
-from weightslab.session import current, current_or_none, guard_worker
 from weightslab.queries.lookup import id_texts
+from weightslab.session import current, current_or_none, guard_worker
 
 if TYPE_CHECKING:
     import polars as pl

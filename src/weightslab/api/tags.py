@@ -24,9 +24,7 @@ __all__ = [
 _MODES = ("add", "remove", "set")
 
 
-def tag_samples(
-    sample_ids: Any, tag: str, mode: Literal["add", "remove", "set"] = "add"
-) -> int:
+def tag_samples(sample_ids: Any, tag: str, mode: Literal["add", "remove", "set"] = "add") -> int:
     """Add a boolean tag to samples, or take it off. Durable when the call returns.
 
     Args:
@@ -59,7 +57,7 @@ def tag_samples(
         raise InputError(
             f"{tag!r} is a categorical tag: use wl.set_categorical_tag(ids, {tag!r}, value)"
         )
-    return ledger.tag(_rows(session, sample_ids), tag, mode != "remove")
+    return ledger.edit.tag(_rows(session, sample_ids), tag, mode != "remove")
 
 
 def register_categorical_tag(tag: str, categories: Sequence[str]) -> None:
@@ -71,13 +69,15 @@ def register_categorical_tag(tag: str, categories: Sequence[str]) -> None:
     guard_worker("register_categorical_tag")
     _check_name(tag, "tag")
     if isinstance(categories, str):
-        raise InputError(f"categories of {tag!r} are a list of strings, not the string {categories!r}")
+        raise InputError(
+            f"categories of {tag!r} are a list of strings, not the string {categories!r}"
+        )
     for value in categories:
         _check_name(value, f"category of {tag!r}")
     ledger = current().ledger
     ledger.check_writable()
     _check_categorical(ledger.tags(), tag)
-    ledger.register_category(tag, list(categories))
+    ledger.edit.register_category(tag, list(categories))
 
 
 def set_categorical_tag(sample_ids: Any, tag: str, value: str | None) -> int:
@@ -96,7 +96,7 @@ def set_categorical_tag(sample_ids: Any, tag: str, value: str | None) -> int:
     session = current()
     ledger = session.ledger
     _check_categorical(ledger.tags(), tag)
-    return ledger.categorize(_rows(session, sample_ids), tag, value or None)
+    return ledger.edit.categorize(_rows(session, sample_ids), tag, value or None)
 
 
 def discard_samples(sample_ids: Any, discarded: bool = True) -> int:
@@ -108,7 +108,7 @@ def discard_samples(sample_ids: Any, discarded: bool = True) -> int:
     guard_worker("discard_samples")
     session = current()
     ledger = session.ledger
-    return ledger.discard(_rows(session, sample_ids), bool(discarded))
+    return ledger.edit.discard(_rows(session, sample_ids), bool(discarded))
 
 
 def get_samples_by_tag(

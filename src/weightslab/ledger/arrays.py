@@ -82,8 +82,8 @@ def records_of(
     for at, item in enumerate(items):
         if item.dtype.kind not in _NUMERIC:
             text = np.frombuffer(json.dumps(item.tolist(), default=str).encode(), np.uint8)
-            items[at] = item = text.view("S1")
-        groups.setdefault((item.dtype.str, item.shape), []).append(at)
+            items[at] = text.view("S1")
+        groups.setdefault((items[at].dtype.str, items[at].shape), []).append(at)
     return [
         ArrayRecord(
             name,
@@ -128,7 +128,8 @@ class ArrayColumn:
         if self._odd:
             for row in rows.tolist():
                 self._odd.pop(row, None)
-        return rows[~same]
+        changed: Rows = rows[~same]
+        return changed
 
     def _put_odd(self, rows: Rows, values: npt.NDArray[Any]) -> Rows:
         for at, row in enumerate(rows.tolist()):

@@ -121,7 +121,7 @@ def new_launch(files: Files, layout: Layout, rank: int) -> int:
             {"launch": number, "started": time.time(), "process": os.getpid(), "group": group}
         ).encode()
         try:
-            with open(path, "xb") as stream:
+            with path.open("xb") as stream:
                 stream.write(text)
             return number
         except FileExistsError:

@@ -70,7 +70,7 @@ class Files:
             return mmap.mmap(descriptor, size_bytes)
         except OSError as error:
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                path.unlink()
             if error.errno in _UNMAPPABLE:
                 return None
             raise
@@ -113,7 +113,7 @@ class Files:
         """
         self.make_folder(target.parent)
         with self._unfinished(temporary, target.name) as path:
-            with open(path, "xb") as stream:
+            with path.open("xb") as stream:
                 write(stream)
                 stream.flush()
                 self.sync(stream.fileno())
@@ -122,7 +122,7 @@ class Files:
 
     def rename(self, source: Path, target: Path) -> None:
         """Rename within one file system, replacing the target."""
-        os.replace(source, target)
+        source.replace(target)
 
     @contextlib.contextmanager
     def _unfinished(self, folder: Path, name: str) -> Iterator[Path]:

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-if TYPE_CHECKING:
-    from weightslab.ledger.ledger import Ledger
+from weightslab.ledger.options import LedgerOptions
+from weightslab.ledger.writer import Writer
+from weightslab.notices import Notices
 
 __all__ = ["Flusher"]
 
 
 class Flusher:
-    """Runs a ledger's ticks and flushes until it is stopped.
+    """Runs a writer's ticks and flushes until it is stopped.
+
+    `is_due` says whether a flush is due, given the seconds since the last one.
 
     `lock` is held while files are written, so that a fork finds the thread at rest.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(
+        self,
+        writer: Writer,
+        options: LedgerOptions,
+        notices: Notices,
+        is_due: Callable[[float], bool],
+    ) -> None:
+        self._writer = writer
+        self._options = options
+        self._notices = notices
+        self._is_due = is_due
         self.lock = threading.RLock()
         self.failing = False
         """Whether the last flush failed."""
@@ -46,7 +58,7 @@ class Flusher:
             self._thread.join()
 
     def _run(self) -> None:
-        options = self._ledger.options
+        options = self._options
         pause_s = min(options.sync_interval_s, options.flush_interval_s)
         while not self._stopped:
             self._wake.wait(pause_s)
@@ -55,19 +67,19 @@ class Flusher:
                 return
             try:
                 with self.lock:
-                    self._ledger.tick()
-                    if self._ledger.flush_due(time.monotonic() - self._flushed_at):
+                    self._writer.tick()
+                    if self._is_due(time.monotonic() - self._flushed_at):
                         self._flush()
             except Exception as error:  # noqa: BLE001  # a thread's boundary: said once, counted
                 self.failing = True
-                self._ledger.notices.warn_once(
-                    "flush", f"writing {self._ledger.root} failed and will be tried again: {error!r}"
+                self._notices.warn_once(
+                    "flush", f"writing the run folder failed and will be tried again: {error!r}"
                 )
 
     def _flush(self) -> None:
         now = time.monotonic()
-        due = now - self._based_at >= self._ledger.options.base_interval_s
-        self.failing = not self._ledger.publish(bases=due)
+        due = now - self._based_at >= self._options.base_interval_s
+        self.failing = not self._writer.publish(bases=due)
         self._flushed_at = time.monotonic()
         if due and not self.failing:
             self._based_at = self._flushed_at

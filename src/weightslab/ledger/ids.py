@@ -218,9 +218,7 @@ class IdStore:
         with self._lock:
             rows = [self.find(name) for name in names]
             fresh = list(
-                dict.fromkeys(
-                    name for name, row in zip(names, rows, strict=True) if row is None
-                )
+                dict.fromkeys(name for name, row in zip(names, rows, strict=True) if row is None)
             )
             if fresh:
                 self._log({"op": "names", "start": self._count, "names": fresh}, b"")

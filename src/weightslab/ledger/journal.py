@@ -75,9 +75,16 @@ class JournalEntry:
         """The entry behind a logged `head` and blob."""
         n = head["n"]
         return cls(
-            lsn, head["time"], head["step"], head["launch"], head["actor"], head["verb"],
-            head["name"], head["value"],
-            np.frombuffer(blob, np.int32, n), np.frombuffer(blob, np.int32, n, 4 * n),
+            lsn,
+            head["time"],
+            head["step"],
+            head["launch"],
+            head["actor"],
+            head["verb"],
+            head["name"],
+            head["value"],
+            np.frombuffer(blob, np.int32, n),
+            np.frombuffer(blob, np.int32, n, 4 * n),
         )
 
 
@@ -124,9 +131,16 @@ def read_journal(path: Path) -> Iterator[JournalEntry]:
         table = file.read(use_threads=False).combine_chunks()
     for row in table.set_column(1, "time", table["time"].cast(pa.int64())).to_pylist():
         yield JournalEntry(
-            row["entry"], row["time"], row["step"], row["launch"], row["actor"], row["verb"],
-            row["name"], row["value"],
-            np.array(row["samples"] or [], np.int32), np.array(row["previous"] or [], np.int32),
+            row["entry"],
+            row["time"],
+            row["step"],
+            row["launch"],
+            row["actor"],
+            row["verb"],
+            row["name"],
+            row["value"],
+            np.array(row["samples"] or [], np.int32),
+            np.array(row["previous"] or [], np.int32),
         )
 
 

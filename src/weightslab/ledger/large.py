@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -98,9 +99,7 @@ class LargeArrays:
         for key, value in waiting.items():
             field, row, annotation = key
             path = folder / f"field={field}" / f"{row:09d}-{annotation}.npy"
-            files.publish(
-                temporary, path, lambda s, value=value: np.save(s, value, allow_pickle=False)
-            )
+            files.publish(temporary, path, partial(np.save, arr=value, allow_pickle=False))
             with self._lock:
                 if self._waiting.get(key) is value:
                     del self._waiting[key]

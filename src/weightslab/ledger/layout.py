@@ -117,8 +117,12 @@ class Layout:
         """Folder of one partition of the history."""
         key = HIVE_NULL if experiment_hash is None else quote(experiment_hash, safe="")
         return (
-            self.root / "history" / f"kind={kind}" / f"experiment_hash={key}"
-            / f"signal={folder}" / f"writer={writer}"
+            self.root
+            / "history"
+            / f"kind={kind}"
+            / f"experiment_hash={key}"
+            / f"signal={folder}"
+            / f"writer={writer}"
         )
 
     def family(self, name: str, writer: str) -> Path:

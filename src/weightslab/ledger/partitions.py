@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from weightslab.ledger.layout import Kind
 from weightslab.ledger.records import Floats
-from weightslab.ledger.segments import Chunk, concat_chunks, read_chunk, sort_chunk
+from weightslab.ledger.segments import Chunk, read_chunk
 from weightslab.types import Rows
 
 __all__ = [
@@ -158,9 +158,7 @@ def fold_curve(chunk: Chunk) -> Chunk:
     c = chunk.columns
     order = np.lexsort((c["step"], c["launch"]))
     launch, step, count = c["launch"][order], c["step"][order], c["count"][order]
-    starts = np.flatnonzero(
-        np.concatenate(([True], (np.diff(launch) != 0) | (np.diff(step) != 0)))
-    )
+    starts = np.flatnonzero(np.concatenate(([True], (np.diff(launch) != 0) | (np.diff(step) != 0))))
     if len(starts) == len(order):
         return chunk.take(order)
     value, low, high = (c[name][order] for name in ("value", "min", "max"))

@@ -14,13 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from weightslab.ledger.arrays_file import write_arrays
 from weightslab.ledger.files import Files
+from weightslab.ledger.ids_file import write_ids
 from weightslab.ledger.journal import JournalEntry, write_journal
 from weightslab.ledger.layout import Layout, folder_name
 from weightslab.ledger.partitions import Entry, Partition, Segment, chunk_of, fold_curve
+from weightslab.ledger.samples_file import write_signals, write_tags
 from weightslab.ledger.segments import sort_chunk, write_chunk
 from weightslab.ledger.store import Store
-from weightslab.ledger.tables import write_arrays, write_ids, write_signals, write_tags
 
 __all__ = ["Publisher"]
 
@@ -64,9 +66,7 @@ class Publisher:
             self._publish(path, lambda s: write_arrays([record for _, record in arrays], lsn, s))
             with store.lock:
                 del store.pending.arrays[: len(arrays)]
-        store.large.write(
-            self._files, self._layout.temporary, self._layout.arrays(self._writer)
-        )
+        store.large.write(self._files, self._layout.temporary, self._layout.arrays(self._writer))
         for partition, entries in tails:
             self._segment(partition, entries, sequence, lsn)
         self._write_registries()
@@ -98,9 +98,7 @@ class Publisher:
         with self._store.lock:
             del self._store.pending.journal[: len(entries)]
 
-    def _segment(
-        self, partition: Partition, entries: list[Entry], sequence: int, lsn: int
-    ) -> None:
+    def _segment(self, partition: Partition, entries: list[Entry], sequence: int, lsn: int) -> None:
         key = partition.key
         chunk = chunk_of(key.kind, entries)
         rows = sum(len(e.values) for e in entries if (e.rows is None) == (key.kind == "global"))

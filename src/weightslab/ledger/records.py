@@ -62,11 +62,9 @@ class Values(NamedTuple):
 
 def block_of(columns: Sequence[Floats]) -> Floats:
     """Columns [n] as one block [k, n]: float64 when one of them is."""
-    dtype: type[np.float32 | np.float64] = np.float32
-    for column in columns:
-        if column.dtype == np.float64:
-            dtype = np.float64
-    block = np.empty((len(columns), len(columns[0])), dtype)
+    wide = any(column.dtype == np.float64 for column in columns)
+    shape = (len(columns), len(columns[0]))
+    block: Floats = np.empty(shape, np.float64) if wide else np.empty(shape, np.float32)
     for at, column in enumerate(columns):
         block[at] = column
     return block

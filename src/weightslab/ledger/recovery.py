@@ -7,21 +7,22 @@ so that a crash between two renames of one flush neither loses nor doubles a row
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
-
 from weightslab.ledger.arrays import ArrayRecord
+from weightslab.ledger.arrays_file import load_arrays
+from weightslab.ledger.ids_file import load_ids
 from weightslab.ledger.journal import JournalEntry, read_journal
 from weightslab.ledger.layout import HIVE_NULL, Layout, current_ranges
 from weightslab.ledger.partitions import Partition, PartitionKey, Segment
 from weightslab.ledger.records import ARRAYS, CHANGE, VALUES, decode_change, decode_values
+from weightslab.ledger.samples_file import load_signals, load_tags
 from weightslab.ledger.segments import read_chunk, read_footer
 from weightslab.ledger.store import Store
-from weightslab.ledger.tables import load_arrays, load_ids, load_signals, load_tags
 from weightslab.ledger.wal import Frame, log_files, read_log
 
 __all__ = ["Recovered", "load_writer"]
@@ -45,9 +46,7 @@ class _Watermarks:
 
     @property
     def last(self) -> int:
-        return max(
-            self.ids, self.journal, self.tags, self.arrays, self.signals, self.history
-        )
+        return max(self.ids, self.journal, self.tags, self.arrays, self.signals, self.history)
 
 
 def load_writer(
@@ -146,9 +145,7 @@ def _apply_latest(store: Store, key: PartitionKey, segment: Segment) -> None:
         )
 
 
-def _replay(
-    layout: Layout, writer: str, store: Store, marks: _Watermarks
-) -> tuple[int, int]:
+def _replay(layout: Layout, writer: str, store: Store, marks: _Watermarks) -> tuple[int, int]:
     replayed = last = 0
     for path in log_files(layout.log(writer)):
         try:
@@ -162,6 +159,7 @@ def _replay(
 
 
 def _apply(frame: Frame, store: Store, marks: _Watermarks) -> bool:
+    """Apply a record where files lack it; whether they did."""
     if frame.kind == VALUES:
         before = store.tail_rows
         store.apply_values(frame.lsn, decode_values(frame.payload))
@@ -171,8 +169,10 @@ def _apply(frame: Frame, store: Store, marks: _Watermarks) -> bool:
         if frame.lsn > marks.arrays:
             store.take_arrays(frame.lsn, ArrayRecord.restore(op, blob))
         return frame.lsn > marks.arrays
-    if frame.kind != CHANGE:
-        return False
+    return frame.kind == CHANGE and _change(frame.lsn, op, blob, store, marks)
+
+
+def _change(lsn: int, op: dict[str, Any], blob: bytes, store: Store, marks: _Watermarks) -> bool:
     kind = op["op"]
     if kind == "context":
         # What the file begins with: enough to read it without the ones before.
@@ -180,34 +180,17 @@ def _apply(frame: Frame, store: Store, marks: _Watermarks) -> bool:
             store.take_signal(code, name)
         store.take_hash(op["hash"])
         store.launch = op["launch"]
-        return False
-    if kind == "signal":
+    elif kind == "signal":
         store.take_signal(op["code"], op["name"])
-        return False
-    if kind == "edit":
-        entry = JournalEntry.restore(frame.lsn, op, blob)
-        if frame.lsn > marks.journal:
+    elif kind == "edit":
+        entry = JournalEntry.restore(lsn, op, blob)
+        if lsn > marks.journal:
             store.take_edit(entry)
             return True
-        if entry.verb == "experiment":
-            # Values behind it in the log belong to this hash, wherever the edit is kept.
-            store.take_hash(entry.value)
-        elif entry.verb == "launch":
-            store.launch = entry.launch
-        return False
-    if frame.lsn > marks.ids:
+        if entry.verb in ("experiment", "launch"):
+            # Values behind it in the log belong to it, wherever the entry is kept.
+            store.apply_edit(entry)
+    elif lsn > marks.ids:
         store.ids.replay(op, blob)
         return True
     return False
-
-
-def read_manifest(layout: Layout) -> dict[str, object] | None:
-    """`ledger.json`, or None where there is none."""
-    try:
-        text = layout.manifest.read_text()
-    except FileNotFoundError:
-        return None
-    manifest: dict[str, object] = json.loads(text)
-    return manifest
-
-

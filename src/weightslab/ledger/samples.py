@@ -64,6 +64,13 @@ class CategoryColumn:
             self.categories.append(value)
         return self.categories.index(value)
 
+    def column(self, rows: int) -> npt.NDArray[np.int16]:
+        """A copy of the first `rows` codes."""
+        codes = np.full(rows, -1, np.int16)
+        held = min(rows, len(self.codes))
+        codes[:held] = self.codes[:held]
+        return codes
+
 
 class SampleTable:
     """Discards, tags and latest values by row. Guarded by the ledger's lock."""

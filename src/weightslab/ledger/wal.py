@@ -51,8 +51,7 @@ def log_files(folder: Path) -> list[Path]:
 
 def read_log(path: Path) -> Iterator[Frame]:
     """Every whole record of a log file, up to the first torn or missing one."""
-    with open(path, "rb") as stream:
-        data = stream.read()
+    data = path.read_bytes()
     if len(data) < _HEADER.size:
         return
     magic, lsn = _HEADER.unpack_from(data)

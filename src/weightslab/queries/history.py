@@ -131,13 +131,16 @@ def trajectories(
     for view in ledger.views():
         for name in dict.fromkeys(sample_ids):
             for row in _rows(view, [name], home):
-                for key, chunk in view.store.read(
-                    "sample", signals=wanted, rows=np.array([row])
-                ):
+                for key, chunk in view.store.read("sample", signals=wanted, rows=np.array([row])):
                     if len(chunk):
                         columns = chunk.columns
                         found.append(
-                            (key.signal, name, columns["step"], columns["value"],
-                             key.experiment_hash)
+                            (
+                                key.signal,
+                                name,
+                                columns["step"],
+                                columns["value"],
+                                key.experiment_hash,
+                            )
                         )
     return found

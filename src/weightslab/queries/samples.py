@@ -93,7 +93,7 @@ def _view_frame(view: View) -> pl.DataFrame:
         discarded = table.bools(table.discarded, n)
         tags = {name: table.bools(column, n) for name, column in table.tags.items()}
         categories = {
-            name: (_padded(column.codes, n), list(column.categories))
+            name: (column.column(n), list(column.categories))
             for name, column in table.categories.items()
         }
         signals = {name: latest.column(n) for name, latest in table.latest.items()}
@@ -117,8 +117,8 @@ def _view_frame(view: View) -> pl.DataFrame:
     ]
     for name, flags in tags.items():
         columns.append(pl.Series(f"tag:{name}", flags[seen]))
-    for name, (values, texts) in categories.items():
-        held = values[seen]
+    for name, (category, texts) in categories.items():
+        held = category[seen]
         lookup = pl.Series([*texts, None], dtype=pl.String)
         index = np.where(held < 0, len(texts), held).astype(np.uint32)
         columns.append(lookup.gather(pl.Series(index)).alias(f"tag:{name}"))
@@ -131,13 +131,6 @@ def _view_frame(view: View) -> pl.DataFrame:
     return frame if rows is None else pl.concat([frame, rows], how="diagonal_relaxed")
 
 
-def _padded(codes: npt.NDArray[np.int16], n: int) -> npt.NDArray[np.int16]:
-    padded = np.full(n, -1, np.int16)
-    held = min(n, len(codes))
-    padded[:held] = codes[:held]
-    return padded
-
-
 def _array_column(
     column: ArrayColumn | None, files: dict[tuple[int, int], LargeFile], n: int
 ) -> pl.Series:
@@ -146,7 +139,9 @@ def _array_column(
     plain = None if files else column.uniform_scalars(n)
     if plain is not None and plain[0].dtype.kind in "biuf":
         values, known = plain
-        return nullable("", values.astype(np.float32) if values.dtype == np.float16 else values, known)
+        if values.dtype == np.float16:
+            values = values.astype(np.float32)
+        return nullable("", values, known)
     texts: list[str | None] = [None] * n
     for row in column.rows_known():
         texts[row] = _as_text(column.get(row))
@@ -211,9 +206,7 @@ def _merge(frames: list[pl.DataFrame], edits: MergedEdits) -> pl.DataFrame:
     """Rows of several writers as one: the first writer that knows a value gives it."""
     stacked = pl.concat(frames, how="diagonal_relaxed")
     rest = [c for c in stacked.columns if c not in _KEYS]
-    merged = stacked.group_by(*_KEYS, maintain_order=True).agg(
-        pl.col(rest).drop_nulls().first()
-    )
+    merged = stacked.group_by(*_KEYS, maintain_order=True).agg(pl.col(rest).drop_nulls().first())
     states: dict[str, tuple[dict[str, Any], pl.DataType]] = {
         "discarded": (edits.discarded, pl.Boolean())
     }

@@ -36,8 +36,7 @@ class StepClock:
         """One optimizer completed an update."""
         updates = self._updates
         updates[token] += 1
-        if updates[token] > self.age:
-            self.age = updates[token]
+        self.age = max(self.age, updates[token])
 
     def step(self, signal: str, explicit: int | None) -> int:
         """Step of a value of `signal`: the explicit one, else the age, else one more per call."""

@@ -47,7 +47,7 @@ def current_or_none() -> Session | None:
 
 def swap(session: Session | None) -> Session | None:
     """Make `session` the current one; gives the former."""
-    global _current  # noqa: PLW0603
+    global _current
     with _lock:
         former, _current = _current, session
     return former

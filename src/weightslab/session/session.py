@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -86,7 +86,7 @@ class Session:
 
     # -- life -----------------------------------------------------------------
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         self._previous = process.swap(self)
         return self
 
@@ -132,12 +132,18 @@ class Session:
                     raise StateError("this session is closed: make a new one with wl.Session(...)")
                 # Absolute: scripts (and Hydra) change the working directory later.
                 ledger = Ledger(
-                    self._root().absolute(), mode=self._mode, rank=int(os.environ.get("RANK", "0")),
-                    options=self._options, notices=self.notices,
+                    self._root().absolute(),
+                    mode=self._mode,
+                    rank=int(os.environ.get("RANK", "0")),
+                    options=self._options,
+                    notices=self.notices,
                 )
-                ledger.step = lambda: self.clock.age
+                if self._mode == "w":
+                    ledger.edit.step = lambda: self.clock.age
                 self._ledger = ledger
                 process.close_at_exit(self)
+                if self._mode == "w":
+                    self._name_experiment()
             return self._ledger
 
     # -- folder and name ---------------------------------------------------------
@@ -243,7 +249,7 @@ class Session:
                 self._discards.digits,
             )
             if ledger is not None:
-                ledger.set_experiment(self._hash)
+                ledger.edit.set_experiment(self._hash)
 
     def _plain_hyperparameters(self) -> Mapping[str, Any] | None:
         handle = self.registry.hyperparameters
@@ -296,7 +302,7 @@ class Session:
         return "train" if batch is None else batch.origin
 
     def look_up(self, ids: Any) -> tuple[Rows, list[str]]:
-        """Rows of ids in a verb, and those that nobody knows; a bare id means the current batch's."""
+        """Rows of ids in a verb, and the ids that nobody knows."""
         names = id_texts(ids)
         found = find_rows(self.ledger.ids, names, self.home)
         rows = [row for row in found if row is not None]

@@ -1,0 +1,195 @@
+"""The writer of this process: its folder, its log, its files, and a disk that may fail.
+
+A disk that fails never raises here: it is said once, records stay in memory, and
+writing goes on when the disk does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from weightslab.ledger.claim import claim_writer, clear_temporary
+from weightslab.ledger.files import Files, Lock
+from weightslab.ledger.layout import Layout
+from weightslab.ledger.options import LedgerOptions
+from weightslab.ledger.publish import Publisher
+from weightslab.ledger.records import CHANGE, encode_change
+from weightslab.ledger.recovery import Recovered, load_writer
+from weightslab.ledger.store import Store
+from weightslab.ledger.wal import LogWriter
+from weightslab.notices import Notices
+
+__all__ = ["Writer"]
+
+_LOG_RETRY_S = 1.0
+
+
+class Writer:
+    """Logs and publishes what happens to one store.
+
+    `log` is called under the store's lock; `publish`, `tick` and `finish` by one
+    thread at a time; `sync` by any.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        layout: Layout,
+        *,
+        rank: int,
+        files: Files,
+        options: LedgerOptions,
+        notices: Notices,
+        on_damage: Callable[[str, OSError], None],
+    ) -> None:
+        self._store = store
+        self._layout = layout
+        self._rank = rank
+        self._files = files
+        self._options = options
+        self._notices = notices
+        self._on_damage = on_damage
+        self._lock: Lock | None = None
+        self._wal: LogWriter | None = None
+        self._publisher: Publisher | None = None
+        self._log_retry_at = 0.0
+        self._unlogged_lsn = 1
+        self.name: str | None = None
+        """ "<rank>-<n>" once the folder could be claimed."""
+
+    # -- the folder ------------------------------------------------------------
+
+    def attach(self, *, fresh: bool) -> bool:
+        """Claim a writer and take up what it left; False (said once) when the disk refuses.
+
+        `fresh` claims one that never wrote: this process has made rows of its own by now.
+        """
+        layout = self._layout
+        try:
+            claim = claim_writer(self._files, layout, self._rank, fresh=fresh)
+            clear_temporary(self._files, layout)
+        except OSError as error:
+            self.disk_failed(error)
+            return False
+        if fresh:
+            found = Recovered(self.next_lsn, 1, 0)
+        else:
+            found = load_writer(layout, claim.writer, self._store, self._on_damage)
+        self._lock = claim.lock
+        self.name = claim.writer
+        self._publisher = Publisher(
+            self._files, layout, claim.writer, self._store, found.next_sequence
+        )
+        self._wal = LogWriter(
+            self._files,
+            layout.log(claim.writer),
+            next_lsn=found.next_lsn,
+            file_bytes=self._options.log_bytes,
+            context=self._context,
+        )
+        return True
+
+    @property
+    def attached(self) -> bool:
+        """Whether the folder could be claimed."""
+        return self._wal is not None
+
+    def _context(self) -> tuple[int, Sequence[bytes]]:
+        store = self._store
+        op = {
+            "op": "context",
+            "signals": store.signals,
+            "hash": store.experiment_hash,
+            "launch": store.launch,
+        }
+        return CHANGE, encode_change(op)
+
+    def disk_failed(self, error: OSError) -> None:
+        """Say once that the disk refuses."""
+        self._notices.warn_once(
+            "disk",
+            f"{self._layout.root} cannot be written ({error}): training goes on, values wait in "
+            f"memory and are written as soon as the disk takes them",
+        )
+
+    # -- the log -----------------------------------------------------------------
+
+    @property
+    def next_lsn(self) -> int:
+        """Number that the next record gets, unless the log begins a new file with it."""
+        return self._unlogged_lsn if self._wal is None else self._wal.next_lsn
+
+    def log(self, kind: int, parts: Sequence[bytes]) -> int:
+        """Log a record and give its number; while the disk refuses it is only numbered."""
+        wal = self._wal
+        if wal is None:
+            self._unlogged_lsn += 1
+            return self._unlogged_lsn - 1
+        if not self._log_retry_at or time.monotonic() >= self._log_retry_at:
+            try:
+                lsn = wal.append(kind, parts)
+            except OSError as error:
+                self._log_retry_at = time.monotonic() + _LOG_RETRY_S
+                self.disk_failed(error)
+            else:
+                self._log_retry_at = 0.0
+                return lsn
+        wal.next_lsn += 1
+        return wal.next_lsn - 1
+
+    def sync(self) -> None:
+        """Flush the log to the disk."""
+        try:
+            if self._wal is not None:
+                self._wal.sync()
+        except OSError as error:
+            self.disk_failed(error)
+
+    # -- the files ----------------------------------------------------------------
+
+    def tick(self) -> None:
+        """What is due between flushes: claim the folder, take up latest values, sync the log."""
+        if self._wal is not None or self.attach(fresh=True):
+            self._store.drain()
+            self.sync()
+
+    def publish(self, *, bases: bool) -> bool:
+        """Turn everything that is logged into files; False (said once) when the disk refuses."""
+        wal, publisher = self._wal, self._publisher
+        if wal is None or publisher is None:
+            return False
+        try:
+            lsn = publisher.flush(lambda: wal.next_lsn - 1)
+            if bases:
+                publisher.bases(lsn)
+            wal.sync()
+            with self._store.lock:
+                wal.retire(lsn)
+        except OSError as error:
+            self.disk_failed(error)
+            return False
+        self._notices.forget("disk")
+        return True
+
+    def finish(self) -> None:
+        """Publish the last, remove the log and let the folder go."""
+        if self._wal is None:
+            self.attach(fresh=True)
+        if self.publish(bases=True) and self._wal is not None:
+            self._wal.finish()
+        else:
+            if self._wal is not None:
+                self._wal.abandon()
+            if self._store.tail_rows:
+                self._notices.warn_once(
+                    "unpublished",
+                    f"{self._store.tail_rows} rows could not be written to {self._layout.root}: "
+                    f"those that reached its log are read from there, the others are lost",
+                )
+        self.disown()
+
+    def disown(self) -> None:
+        """Let the lock go; in a forked child this closes only its copy."""
+        if self._lock is not None:
+            self._lock.release()
