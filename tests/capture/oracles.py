@@ -15,8 +15,8 @@ from weightslab.session import Session, current
 __all__ = [
     "Batched",
     "Keyed",
-    "Numbers",
     "Noisy",
+    "Numbers",
     "Pairs",
     "Resumable",
     "Stream",

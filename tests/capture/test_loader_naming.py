@@ -252,3 +252,19 @@ def test_a_later_split_of_a_concatenation_keeps_its_own_ids() -> None:
 
     both = ConcatDataset([Triples(["a", "b"]), Triples(["a", "b"])])
     assert len(set(_names(watch(DataLoader(both, batch_size=4))))) == 4
+
+
+def test_an_index_twice_in_a_batch_keeps_both_ids() -> None:
+    """Where one index says two ids in one batch, each item has its own."""
+
+    class Random(Triples):
+        """Whatever index is asked for, the items come in their own order."""
+
+        reads = 0
+
+        def __getitem__(self, index: int) -> Any:
+            self.reads += 1
+            return super().__getitem__((self.reads - 1) % len(self))
+
+    loader = watch(DataLoader(Random(["a", "b", "c"]), batch_size=3, sampler=[0, 0, 0]))
+    assert _names(loader) == ["a", "b", "c"]

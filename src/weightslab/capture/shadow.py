@@ -72,6 +72,11 @@ def _is_ours(loader: Any) -> bool:
     return get_worker_info() is None and os.getpid() == watching
 
 
+def _itself(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """What the pickle of a watched loader holds."""
+    return loader
+
+
 @functools.cache
 def _watched_class(cls: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
     """The subclass of `cls` whose instances are watched."""
@@ -86,9 +91,9 @@ def _watched_class(cls: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
         def __len__(self) -> int:
             return _length(self, super().__len__)
 
-        def __reduce_ex__(self, protocol: Any) -> Any:
+        def __reduce_ex__(self, _: Any) -> Any:
             # A copy, a pickle or another process has no session behind it: it is plain.
-            return plain_loader(self).__reduce_ex__(protocol)
+            return (_itself, (plain_loader(self),))
 
     Watched.__name__ = cls.__name__
     Watched.__qualname__ = cls.__qualname__

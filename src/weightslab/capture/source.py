@@ -7,7 +7,7 @@ ledger for another reason. Shapes: B samples in a batch, P positions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -324,13 +324,12 @@ class Source:
         """Rows of indices of one base, and whether `given` names them."""
         base = self.bases[place]
         rows = self._plain_rows(base, indices)
-        if given:
-            if (indices < 0).any():
-                indices = np.where(indices < 0, indices + len(base.rows), indices)
-            if self._name(place, base, indices.tolist(), given):
-                return base.rows[indices], True
-            rows = self._plain_rows(base, indices)
-        return rows, False
+        if not given:
+            return rows, False
+        if (indices < 0).any():
+            indices = np.where(indices < 0, indices + len(base.rows), indices)
+        named = self._named(place, base, indices, given)
+        return (self._plain_rows(base, indices), False) if named is None else (named, True)
 
     def _plain_rows(self, base: Base, indices: Indices) -> Rows:
         try:
@@ -362,11 +361,11 @@ class Source:
             return None
         return values
 
-    def _name(self, place: int, base: Base, indices: list[int], given: list[Any]) -> bool:
-        """Let the batch name its samples; False when it may not."""
+    def _named(self, place: int, base: Base, indices: Indices, given: list[Any]) -> Rows | None:
+        """Rows of samples that the batch names; None when it may not."""
         integers = type(given[0]) is int
         if self._integers_dropped if integers else self._strings_dropped:
-            return False
+            return None
         naming = self._namings.get(place)
         if naming is None:
             assert self._ledger is not None
@@ -374,21 +373,21 @@ class Source:
                 base, self.name, self._ledger.ids, self._foreign_to(base), self.say
             )
         if naming.settled(indices, given):
-            return True
+            return base.rows[indices]
+        places = indices.tolist()
         try:
             if not integers:
-                naming.take_strings(indices, given)
-                return True
+                return naming.take_strings(places, given)
             if self.options.ids:
-                naming.take_strings(indices, [str(value) for value in given], given)
-                return True
-            if naming.take_integers(indices, given):
-                return True
+                return naming.take_strings(places, [str(value) for value in given], given)
+            rows = naming.take_integers(places, given)
+            if rows is not None:
+                return rows
             reason = "they are not one to one with the samples (a class or a label, it seems)"
         except (AmbiguousNameError, InputError) as error:
             reason = str(error)
         self._drop(integers=integers, reason=reason)
-        return False
+        return None
 
     def _drop(self, *, integers: bool, reason: str) -> None:
         for naming in self._namings.values():
@@ -500,16 +499,20 @@ def _equal(one: Any, other: Any) -> bool:
 def _listed(value: Any) -> list[Any] | None:
     """Ids of a batch as a list of strings or of integers, None when they are neither."""
     if isinstance(value, (torch.Tensor, np.ndarray)):
-        if value.ndim != 1:
-            return None
-        values = value.tolist()
-    elif isinstance(value, (list, tuple)):
-        values = [
-            one.item() if isinstance(one, (torch.Tensor, np.generic)) and one.ndim == 0 else one
-            for one in value
-        ]
-    else:
-        return None
-    if all(type(one) is int for one in values) or all(isinstance(one, str) for one in values):
-        return values
+        return _one_kind(value.tolist()) if value.ndim == 1 else None
+    if isinstance(value, (list, tuple)):
+        return _one_kind(value) or _one_kind([_item(one) for one in value])
     return None
+
+
+def _one_kind(values: Sequence[Any]) -> list[Any] | None:
+    kinds = set(map(type, values))
+    if kinds == {int} or (kinds and all(issubclass(kind, str) for kind in kinds)):
+        return values if isinstance(values, list) else list(values)
+    return None
+
+
+def _item(value: Any) -> Any:
+    """What a 0-d tensor or array holds."""
+    holds_one = isinstance(value, (torch.Tensor, np.ndarray, np.generic)) and value.ndim == 0
+    return value.item() if holds_one else value
