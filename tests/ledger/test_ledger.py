@@ -256,7 +256,7 @@ def test_arrays_come_back_as_they_went_in(tmp_path: Path) -> None:
 
 
 def test_large_arrays_go_to_files_within_their_budget(tmp_path: Path) -> None:
-    """Large arrays become files, floats in 16 bits; beyond the budget they are counted, not kept."""
+    """Large arrays become files, floats in 16 bits; beyond the budget it is counted."""
     options = LedgerOptions(array_rate_bytes_s=40_000)
     ledger = Ledger(tmp_path, options=options)
     rows = ledger.ids.block("train", range(10))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from weightslab.types import BatchIds
 
@@ -16,7 +17,8 @@ class CurrentBatch:
     rather than those of a batch that was fetched ahead.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, age: Callable[[], int]) -> None:
+        self._age = age
         self._local = threading.local()
 
     @property
@@ -27,3 +29,12 @@ class CurrentBatch:
     def enter(self, batch: BatchIds | None) -> None:
         """This thread works on `batch` from now on."""
         self._local.batch = batch
+        self._local.step = None if batch is None else self._age()
+
+    @property
+    def step(self) -> int | None:
+        """Training updates completed when this thread received its batch.
+
+        A value that is saved after `optimizer.step()` belongs to the batch before it.
+        """
+        return getattr(self._local, "step", None)

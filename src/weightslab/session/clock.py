@@ -12,13 +12,15 @@ class StepClock:
     """Counts updates of the watched optimizers; without one, calls by signal.
 
     `by_hand` is called before each value of a loop that has no watched optimizer:
-    there the saving call is the only sign of a training step.
+    there the saving call is the only sign of a training step. `of_batch` gives the
+    step of the batch at hand, if there is one.
     """
 
-    def __init__(self, by_hand: Callable[[], None]) -> None:
+    def __init__(self, by_hand: Callable[[], None], of_batch: Callable[[], int | None]) -> None:
         self._updates: list[int] = []
         self._calls: defaultdict[str, int] = defaultdict(int)
         self._by_hand = by_hand
+        self._of_batch = of_batch
         self.age = 0
         """Training updates completed: of several optimizers, the one that stepped most."""
 
@@ -39,13 +41,18 @@ class StepClock:
         self.age = max(self.age, updates[token])
 
     def step(self, signal: str, explicit: int | None) -> int:
-        """Step of a value of `signal`: the explicit one, else the age, else one more per call."""
+        """Step of a value of `signal`.
+
+        The explicit one; else the updates completed before the batch at hand, or before
+        now where no watched loader gave it; without an optimizer one more per call.
+        """
         if not self._updates:
             self._by_hand()
         if explicit is not None:
             return int(explicit)
         if self._updates:
-            return self.age
+            of_batch = self._of_batch()
+            return self.age if of_batch is None else of_batch
         calls = self._calls[signal]
         self._calls[signal] = calls + 1
         return calls

@@ -67,8 +67,8 @@ class Session:
     ) -> None:
         self.notices = Notices()
         self.registry = Registry()
-        self.clock = StepClock(self._step_by_hand)
-        self.batches = CurrentBatch()
+        self.batches = CurrentBatch(lambda: self.clock.age)
+        self.clock = StepClock(self._step_by_hand, lambda: self.batches.step)
         self.process_id = os.getpid()
         self._explicit_root = None if root_log_dir is None else Path(root_log_dir)
         self._logger_root: Path | None = None

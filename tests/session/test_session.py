@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import weightslab as wl
+from weightslab import session as sessions
+from weightslab.errors import InputError, StateError
+from weightslab.session.batches import CurrentBatch
+from weightslab.session.clock import StepClock
+from weightslab.types import BatchIds, SampleIds
+
+
+def batch_of(*rows: int) -> BatchIds:
+    return BatchIds(SampleIds(np.array(rows, np.int32), lambda r: [str(x) for x in r]), "train")
+
+
+def clock_and_batches() -> tuple[StepClock, CurrentBatch]:
+    batches = CurrentBatch(lambda: clock.age)
+    clock = StepClock(lambda: None, lambda: batches.step)
+    return clock, batches
+
+
+def test_the_step_is_the_number_of_updates_before_the_batch() -> None:
+    """A value saved after optimizer.step() still carries the step of its batch."""
+    clock, batches = clock_and_batches()
+    optimizer = clock.watch_optimizer()
+    clock.advance(optimizer)
+    batches.enter(batch_of(0))
+    before = clock.step("loss", None)
+    clock.advance(optimizer)
+    assert (before, clock.step("margin", None)) == (1, 1)
+    batches.enter(batch_of(1))
+    assert clock.step("loss", None) == 2
+
+
+def test_a_second_optimizer_does_not_double_the_steps() -> None:
+    """Two optimizers that step once a batch make one step a batch."""
+    clock, _ = clock_and_batches()
+    first, second = clock.watch_optimizer(), clock.watch_optimizer()
+    for _ in range(3):
+        clock.advance(first)
+        clock.advance(second)
+    assert clock.age == 3
+
+
+def test_without_an_optimizer_each_signal_counts_its_calls() -> None:
+    """Without a watched optimizer the step is one more per call of that signal."""
+    clock, _ = clock_and_batches()
+    assert [clock.step("a", None) for _ in range(3)] == [0, 1, 2]
+    assert clock.step("b", None) == 0
+    assert clock.step("a", 17) == 17
+
+
+def test_the_batch_of_one_thread_is_not_another_ones() -> None:
+    """A thread that did not receive the batch has no ids, rather than wrong ones."""
+    import threading
+
+    _, batches = clock_and_batches()
+    batches.enter(batch_of(0))
+    seen: list[object] = []
+    thread = threading.Thread(target=lambda: seen.append(batches.current))
+    thread.start()
+    thread.join()
+    assert seen == [None]
+
+
+def test_a_session_opens_nothing_before_the_first_value(tmp_path: Path) -> None:
+    """Making a session, and asking where it would write, makes no file."""
+    with wl.Session(tmp_path / "run") as session:
+        assert session.root_log_dir == tmp_path / "run"
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_closed_session_says_so(tmp_path: Path) -> None:
+    """A closed session cannot be used again, and says what to do."""
+    with wl.Session(tmp_path / "run") as session:
+        pass
+    with pytest.raises(StateError, match=r"wl\.Session"):
+        _ = session.ledger
+
+
+def test_naming_another_folder_too_late_is_refused(tmp_path: Path) -> None:
+    """A folder named after the first value is an error, not two half runs."""
+    wl.save_signals({"loss": [1.0]}, ["a"])
+    with pytest.raises(InputError, match="already writes to"):
+        wl.watch_or_edit({"root_log_dir": str(tmp_path / "other")}, flag="hyperparameters")
+    assert sessions.current().registry.hyperparameters is None
+
+
+def test_the_run_folder_stays_when_the_working_directory_moves(tmp_path: Path) -> None:
+    """A script that changes directory after the first value keeps writing to one folder."""
+    wl.save_signals({"loss": [1.0]}, ["a"], step=0)
+    (tmp_path / "elsewhere").mkdir()
+    os.chdir(tmp_path / "elsewhere")
+    wl.save_signals({"loss": [2.0]}, ["a"], step=1)
+    wl.reset()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    with wl.Session(tmp_path / "weightslab_runs" / "default", mode="r"):
+        assert wl.history("loss")["value"].to_list() == [1.0, 2.0]
+
+
+def test_the_hash_changes_once_at_the_next_training_step(tmp_path: Path) -> None:
+    """However many edits precede it, one new hash opens, and it opens at a training step."""
+    with wl.Session(tmp_path / "run"):
+        wl.save_signals({"loss": [1.0, 2.0, 3.0]}, ["a", "b", "c"], step=0)
+        first = wl.get_current_experiment_hash()
+        wl.discard_samples(["a"])
+        wl.discard_samples(["b"])
+        assert wl.get_current_experiment_hash() == first
+        wl.save_signals({"loss": [3.0]}, ["c"], step=1)
+        second = wl.get_current_experiment_hash()
+        wl.discard_samples(["a", "b"], discarded=False)
+        wl.save_signals({"loss": [3.0]}, ["c"], step=2)
+        assert first is not None
+        assert second is not None
+        assert second[:16] == first[:16]
+        assert second[16:] != first[16:] == "0" * 8
+        assert wl.get_current_experiment_hash() == first
+        hashes = wl.history("loss", sample_id="c").sort("step")["experiment_hash"].to_list()
+        assert hashes == [first, second, first]
+
+
+def test_status_tells_what_waits(tmp_path: Path) -> None:
+    """The status shows the folder, what waits in memory, and what went wrong."""
+    with wl.Session(tmp_path / "run") as session:
+        wl.save_signals({"loss": [1.0]}, ["a"], step=0)
+        status = session.status()
+        assert status["root"] == str(tmp_path / "run")
+        assert (status["waiting_rows"], status["launch"], status["attached"]) == (1, 1, True)
