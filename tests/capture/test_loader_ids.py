@@ -409,3 +409,13 @@ def test_the_ids_of_the_batch_come_back_as_they_stood() -> None:
     batch_ids = current().batches.current
     assert batch_ids is not None
     assert batch_ids.given is given
+
+
+def test_persistent_workers_keep_the_subset_that_they_started_with() -> None:
+    """A subset changed in this process is not what living workers read: ids follow the workers."""
+    subset = Subset(Numbers(), [0, 1, 2, 3])
+    loader = watch(DataLoader(subset, batch_size=2, num_workers=1, persistent_workers=True))
+    ids_of(loader)
+    subset.indices[:] = [9, 8, 7, 6]  # type: ignore[index]
+    seen = ids_of(loader)
+    assert all(name == f"train/{number}" for name, number in seen)

@@ -129,7 +129,8 @@ def _iterate(loader: Any, iterate: Any) -> Iterator[Any]:
         result: Iterator[Any] = iterate()
         return result
     source: Source = loader.weightslab
-    source.begin()
+    live = loader.persistent_workers and loader.__dict__.get("_iterator") is not None
+    source.begin(workers_live=bool(live and loader.num_workers))
     _renew_workers(loader, source)
     made = iterate()
     feed = getattr(made, "weightslab_feed", None)

@@ -187,15 +187,19 @@ class Source:
 
     # -- before an epoch, and before a batch ----------------------------------
 
-    def begin(self) -> None:
+    def begin(self, *, workers_live: bool = False) -> None:
         """Attach, and take in what the dataset and the discards are now.
+
+        With `workers_live` the workers of an earlier epoch go on, over the dataset
+        as it was when they started, so it is not looked at again.
 
         A run folder that cannot be used leaves the loader without ids, and is said.
 
         Raises:
             AllDiscardedError: nothing is left to iterate.
         """
-        self._lay_out()
+        if not workers_live:
+            self._lay_out()
         try:
             self.attach()
         except (WeightsLabError, OSError) as error:
