@@ -17,7 +17,7 @@ from torch.utils.data import ConcatDataset, Subset
 
 from weightslab.types import Rows
 
-__all__ = ["Base", "Indices", "Layout", "layout_of", "length_of"]
+__all__ = ["Base", "Indices", "Layout", "indices_of", "layout_of", "length_of", "same_layout"]
 
 Indices = npt.NDArray[np.int64]
 
@@ -138,3 +138,27 @@ def _concatenation(dataset: ConcatDataset[Any]) -> Layout:
         return Layout(datasets, len(index), index)
     places_of = np.concatenate(which).astype(np.intp, copy=False)
     return Layout(datasets, len(index), index, places_of, np.arange(len(index)))
+
+
+def indices_of(layout: Layout, place: int) -> range | Indices:
+    """Base indices that a dataset holds of the base at `place`."""
+    if layout.index is None:
+        return range(layout.length or 0)
+    return layout.index if layout.which is None else layout.index[layout.which == place]
+
+
+def same_layout(one: Layout, other: Layout) -> bool:
+    """Whether two layouts say the same."""
+    return (
+        len(one.datasets) == len(other.datasets)
+        and all(a is b for a, b in zip(one.datasets, other.datasets, strict=True))
+        and one.length == other.length
+        and _equal(one.index, other.index)
+        and _equal(one.which, other.which)
+    )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if one is None or other is None:
+        return one is other
+    return bool(np.array_equal(one, other))

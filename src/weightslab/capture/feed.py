@@ -9,7 +9,8 @@ from collections import deque
 from typing import Any
 
 from weightslab.capture.carry import Carried, is_named_tuple
-from weightslab.capture.source import NoRowsError, Source
+from weightslab.capture.identify import NoRowsError
+from weightslab.capture.source import Source
 from weightslab.types import BatchIds, SampleIds
 
 __all__ = ["Feed", "with_ids"]
