@@ -78,6 +78,8 @@ class IdStore:
         self._by_origin: dict[str, list[Block]] = {}
         self._named: dict[int, str] = {}
         self._rows: dict[str, int] = {}
+        self._folders: set[str] = set()
+        """What stands before a slash in explicit names: where "<origin>/<name>" may hide."""
         self._origin_sets: list[tuple[str, ...]] = [()]
         self._set_codes: dict[tuple[str, ...], int] = {(): 0}
         self._codes = np.zeros(0, np.int32)
@@ -110,6 +112,17 @@ class IdStore:
     def find_named(self, name: str) -> int | None:
         """The row that was given this very name; blocks are not looked at."""
         return self._rows.get(name)
+
+    def find_all(self, names: Sequence[str], *, under: str | None) -> list[int | None]:
+        """Rows of explicit names at once, None where `find` has to look.
+
+        A name that is also known as "<under>/<name>" means that one.
+        """
+        with self._lock:
+            get = self._rows.get
+            if under is None or under not in self._folders:
+                return [get(name) for name in names]
+            return [get(f"{under}/{name}", get(name)) for name in names]
 
     def name(self, row: int) -> str:
         """The id of a row."""
@@ -234,6 +247,13 @@ class IdStore:
         for offset, name in enumerate(names):
             self._named[start + offset] = name
             self._rows[name] = start + offset
+            self._note_folders(name)
+
+    def _note_folders(self, name: str) -> None:
+        slash = name.find("/")
+        while slash >= 0:
+            self._folders.add(name[:slash])
+            slash = name.find("/", slash + 1)
 
     # -- naming ----------------------------------------------------------
 
@@ -262,6 +282,7 @@ class IdStore:
                 del self._rows[former]
             self._named[row] = name
             self._rows[name] = row
+            self._note_folders(name)
             self.changed.add(row)
 
     def unname(self, rows: Rows) -> None:
@@ -311,6 +332,12 @@ class IdStore:
             names = self._origin_sets[code]
             if origin not in names:
                 self._codes[rows[codes == code]] = self._set_code((*names, origin))
+
+    def unseen(self, rows: Rows) -> Rows:
+        """Those of `rows` that belong to no origin yet."""
+        with self._lock:
+            lacking: Rows = rows[self._codes[rows] == 0]
+            return lacking
 
     def origins_of(self, row: int) -> tuple[str, ...]:
         """Every origin of a row, the first one first; empty while nobody has seen it."""

@@ -33,7 +33,13 @@ def id_texts(ids: Any) -> list[str]:
         ids = ids.reshape(-1).tolist() if ids.ndim else [ids.item()]
     elif isinstance(ids, (bytes, dict)) or not isinstance(ids, Iterable):
         ids = [ids]
-    return [_id_text(value) for value in ids]
+    values = list(ids)
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return list(map(str, values))
+    if kinds == {str} and "" not in values:
+        return values
+    return [_id_text(value) for value in values]
 
 
 def _id_text(value: Any) -> str:
@@ -72,4 +78,10 @@ def find_rows(ids: IdStore, names: list[str], origin: str | None) -> list[int | 
 
     `origin` is the split that a bare id means: that of the batch at hand, else the first.
     """
-    return [_find(ids, name, origin) for name in names]
+    found = ids.find_all(names, under=origin)
+    if None in found:
+        return [
+            _find(ids, name, origin) if row is None else row
+            for name, row in zip(names, found, strict=True)
+        ]
+    return found

@@ -26,9 +26,9 @@ def resolve_rows(ledger: Ledger, ids: Any, batch: BatchIds | None) -> Rows:
     origin = home or "train"
     if all(row is not None for row in found):
         rows = np.array(found, np.int32).reshape(len(names))
-        unseen = [row for row in rows.tolist() if not ledger.ids.origins_of(row)]
-        if unseen:
-            ledger.ids.add_origin(np.array(unseen, np.int32), origin)
+        unseen = ledger.ids.unseen(rows)
+        if len(unseen):
+            ledger.ids.add_origin(unseen, origin)
         return rows
     missing = [name for name, row in zip(names, found, strict=True) if row is None]
     made = dict(zip(missing, ledger.ids.add(missing, origin).tolist(), strict=True))
