@@ -7,6 +7,7 @@ always do. Integers do while index and value stay one to one, because
     given "a" for an index        the index then stands for
     ----------------------------  -----------------------------------------
     its row is already "a"        that row
+    "a" was edited, never seen    the row "a"
     nobody is "a"                 its row, renamed; a new row where its row has
                                   another name of an earlier launch
     "a" is ours, another index    the row "a": the dataset was reordered, or
@@ -59,6 +60,7 @@ class Naming:
         self._before: dict[int, int] = {}
         """Row of each index before we named it."""
         self._renamed: list[int] = []
+        self._left: list[int] = []
         self._stamps = np.zeros(0, np.int64)
         """A number for what each index said last, and `UNSAID` before."""
 
@@ -97,6 +99,7 @@ class Naming:
         renames: dict[int, str] = {}
         taken: dict[str, int] = {}
         rows: list[int] = []
+        left: list[int] = []
         with base.lock:
             for index, name, said in zip(indices, names, given, strict=True):
                 row = int(base.rows[index])
@@ -119,6 +122,8 @@ class Naming:
                 base.spoken.add(index)
                 base.named.add(found)
                 if found != row:
+                    if self.ids.own_name(row) is None and row not in base.named:
+                        left.append(row)
                     base.rows[index] = found
                     base.moves += 1
                     self.ids.add_origin(np.array([found], np.int32), self.origin)
@@ -126,6 +131,10 @@ class Naming:
                 named = np.fromiter(renames, np.int32, len(renames))
                 self.ids.rename(named, list(renames.values()))
                 self._renamed.extend(renames)
+            if left:
+                # Nobody is behind these places any more: no table shows them.
+                self.ids.leave(np.array(left, np.int32))
+                self._left.extend(left)
             self._stamp(indices, given)
         return np.array(rows, np.int32)
 
@@ -165,6 +174,8 @@ class Naming:
             return self._new(index, row, own, name)
         if holder == row:
             return row, None
+        if not ids.origins_of(holder):
+            return holder, None
         if holder in base.named:
             if index not in self.given:
                 self._say_repeated(name)
@@ -221,11 +232,14 @@ class Naming:
             base.moves += 1
             if self._renamed:
                 self.ids.unname(np.array(self._renamed, np.int32))
+            if self._left:
+                self.ids.add_origin(np.array(self._left, np.int32), self.origin)
             self.given.clear()
             self._stamps[:] = UNSAID
             self._index_of.clear()
             self._before.clear()
             self._renamed.clear()
+            self._left.clear()
 
 
 def _stamps(given: Sequence[str | int]) -> Indices:

@@ -16,7 +16,7 @@ import torch
 from weightslab.capture.fold import annotation_numbers, fold_mean, mean_over_rest
 from weightslab.capture.transfer import Array, Values, count_items, to_array, to_arrays, to_values
 from weightslab.errors import InputError, LengthMismatchError
-from weightslab.types import BatchIds, Rows, SampleIds
+from weightslab.types import BatchIds, Rows, SampleIds, check_text
 
 if TYPE_CHECKING:
     from weightslab.session import Session
@@ -36,6 +36,7 @@ def checked_name(name: object) -> str:
     short = name.removeprefix(_PREFIX)
     if not short.strip():
         raise InputError(f"a signal needs a name, got {name!r}")
+    check_text(short, "the signal's name")
     return short
 
 
@@ -179,14 +180,17 @@ def _checked_signals(signals: Any) -> dict[str, Any]:
 def _checked_step(step: Any) -> int | None:
     if step is None:
         return None
+    number: int | None = None
     try:
-        return operator.index(step)
+        number = operator.index(step)
     except TypeError:
         if hasattr(step, "item") or isinstance(step, float):  # a step that went through a tensor
-            number = float(step)
-            if number.is_integer():
-                return int(number)
-    raise InputError(f"step is a whole number, got {step!r} ({type(step).__name__})")
+            number = int(step) if float(step).is_integer() else None
+    if number is None or not -(2**63) <= number < 2**63:
+        raise InputError(
+            f"step is a whole number of at most 64 bits, got {step!r} ({type(step).__name__})"
+        )
+    return number
 
 
 def _named(name: str, value: Any) -> Values:
@@ -199,7 +203,11 @@ def _named(name: str, value: Any) -> Values:
 def _folded(name: str, value: Any) -> Values:
     if isinstance(value, torch.Tensor) and value.ndim > 1 and value.numel():
         value = fold_mean(value.detach())  # on its device: only [B] travels
-    return mean_over_rest(_named(name, value))
+    values = _named(name, value)
+    try:
+        return mean_over_rest(values)
+    except InputError as error:
+        raise InputError(f"signal {name!r}: {error}; nothing of this call was written") from error
 
 
 def _rows(session: Session, ids: Any, batch: BatchIds | None, count: int) -> Rows:

@@ -159,7 +159,7 @@ class Source:
         rows = base.rows[wanted]
         missing = rows < 0
         if labels is None and missing.all():
-            base.rows[wanted] = ledger.ids.block(self.name, indices)
+            base.rows[wanted] = ledger.register(self.name, indices)
         else:
             if missing.any():
                 absent = np.asarray(indices, np.int64)[missing]
@@ -170,7 +170,7 @@ class Source:
 
     def _free_rows(self, ledger: Ledger, base: Base, indices: Indices, numbers: Indices) -> Rows:
         """Rows "<origin>/<number>", unless another part of this dataset has one of them."""
-        rows = ledger.ids.block(self.name, numbers)
+        rows = ledger.register(self.name, numbers)
         others = [other.rows for other in self.bases if other is not base]
         if not others or not np.isin(rows, np.concatenate(others)).any():
             return rows

@@ -126,13 +126,12 @@ class Editor:
             store.take_edit(entry)
 
     def adopt(self, placeholder: int, row: int) -> None:
-        """Give `row` the tags and discard of a placeholder, which nobody has seen, and its name.
+        """Give `row` the tags and discard of a placeholder, and free the placeholder's name.
 
-        A placeholder stands for an id that was tagged before its sample appeared.
+        A placeholder stands for an id that was edited before its sample appeared.
         """
+        ids, samples = self._store.ids, self._store.samples
         with self._store.lock:
-            samples = self._store.samples
-            name = self._store.ids.name(placeholder)
             old, new = np.array([placeholder], np.int32), np.array([row], np.int32)
             if placeholder < len(samples.discarded) and samples.discarded[placeholder]:
                 self.discard(new, True)
@@ -142,12 +141,11 @@ class Editor:
                     self.tag(new, tag, True)
                     self.tag(old, tag, False)
             for tag, category in list(samples.categories.items()):
-                codes = category.codes
-                if placeholder < len(codes) and codes[placeholder] >= 0:
-                    self.categorize(new, tag, category.categories[codes[placeholder]])
+                code = int(category.column(placeholder + 1)[placeholder])
+                if code >= 0:
+                    self.categorize(new, tag, category.categories[code])
                     self.categorize(old, tag, None)
-            self._store.ids.rename(old, [f"{name} (placeholder {placeholder})"])
-            self._store.ids.rename(new, [name])
+            ids.rename(old, [f"placeholder/{placeholder}"])
 
 
 def _text(flag: bool) -> str:

@@ -95,19 +95,25 @@ class IdStore:
         """The row of a name, or None when nobody has it."""
         with self._lock:
             row = self._rows.get(name)
-            if row is not None:
-                return row
-            origin, slash, tail = name.rpartition("/")
-            if not slash or not tail.isascii() or not tail.isdigit():
-                return None
-            if len(tail) > 18 or (tail[0] == "0" and tail != "0"):
-                return None
-            index = np.array([int(tail)], np.int64)
-            for block in self._by_origin.get(origin, ()):
-                found = int(block.rows_of(index)[0])
-                if found >= 0:
-                    return found
+            return self._find_in_blocks(name) if row is None else row
+
+    def _find_in_blocks(self, name: str) -> int | None:
+        origin, slash, tail = name.rpartition("/")
+        if not slash or not tail.isascii() or not tail.isdigit():
             return None
+        if len(tail) > 18 or (tail[0] == "0" and tail != "0"):
+            return None
+        index = np.array([int(tail)], np.int64)
+        for block in self._by_origin.get(origin, ()):
+            found = int(block.rows_of(index)[0])
+            if found >= 0:
+                return found
+        return None
+
+    def in_block(self, name: str) -> int | None:
+        """The row whose place in a block the name says, also when it has another name."""
+        with self._lock:
+            return self._find_in_blocks(name)
 
     def find_named(self, name: str) -> int | None:
         """The row that was given this very name; blocks are not looked at."""
@@ -172,7 +178,6 @@ class IdStore:
                     np.asarray(indices, dtype=np.int64), return_inverse=True
                 )
                 rows = self._block_indices(origin, wanted)[inverse]
-            self.add_origin(rows, origin)
             return rows
 
     def _block_range(self, origin: str, wanted: range) -> Rows:
@@ -339,6 +344,28 @@ class IdStore:
             lacking: Rows = rows[self._codes[rows] == 0]
             return lacking
 
+    def leave(self, rows: Rows) -> None:
+        """Take rows out of every origin: nobody is behind them, and no table shows them."""
+        with self._lock:
+            self._log({"op": "leave"}, rows.tobytes())
+            self._apply_leave(rows)
+
+    def _apply_leave(self, rows: Rows) -> None:
+        self._codes[rows] = 0
+        self.changed.update(rows.tolist())
+
+    def placeholders(self, origin: str) -> dict[str, int]:
+        """Rows without an origin that were edited as "<origin>/..." before anybody saw them."""
+        with self._lock:
+            if origin not in self._folders:
+                return {}
+            prefix = f"{origin}/"
+            return {
+                name: row
+                for name, row in self._rows.items()
+                if name.startswith(prefix) and self._codes[row] == 0
+            }
+
     def origins_of(self, row: int) -> tuple[str, ...]:
         """Every origin of a row, the first one first; empty while nobody has seen it."""
         with self._lock:
@@ -371,6 +398,8 @@ class IdStore:
             rows = np.frombuffer(blob, np.int32)
             self._apply_origin(rows, op["origin"])
             self.changed.update(rows.tolist())
+        elif kind == "leave":
+            self._apply_leave(np.frombuffer(blob, np.int32))
         else:
             return False
         return True

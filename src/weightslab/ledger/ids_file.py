@@ -123,7 +123,10 @@ def load_ids(ids: IdStore, path: Path) -> int:
     codes = column(table, "origin_set", np.int32)
     for code in np.unique(codes).tolist():
         members = rows[codes == code].astype(np.int32)
-        for origin in footer["origin_sets"][code]:
+        origins = footer["origin_sets"][code]
+        if not origins:
+            ids.replay({"op": "leave"}, members.tobytes())
+        for origin in origins:
             ids.replay({"op": "origin", "origin": origin}, members.tobytes())
     ids.changed.clear()
     lsn: int = footer["lsn"]

@@ -198,6 +198,18 @@ class Ledger:
         """Sample ids and their rows in this process."""
         return self._store.ids
 
+    def register(self, origin: str, indices: range | npt.NDArray[np.int64]) -> Rows:
+        """Rows of the samples `indices` of a dataset that is called `origin`. int32 [n].
+
+        What was edited as "<origin>/<index>" before the dataset was known applies now.
+        """
+        rows = self.ids.block(origin, indices)
+        for name, placeholder in self.ids.placeholders(origin).items():
+            row = self.ids.in_block(name)
+            if row is not None:
+                self.edit.adopt(placeholder, row)
+        return rows
+
     def append_samples(
         self, signals: Mapping[str, Floats], rows: Rows, *, step: int, log: bool = True
     ) -> None:
