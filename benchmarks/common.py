@@ -5,8 +5,10 @@ Seconds mean little on a shared machine; two things that are measured in turns s
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -51,6 +53,13 @@ def percentile(values: list[float], share: float) -> float:
 def row(what: str, measured: str, *, floor: str, goal: str) -> None:
     """Print one result beside its floor and the goal that it answers."""
     print(f"{what:<44} {measured:<40} floor: {floor:<34} goal: {goal}", flush=True)
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[None]:
+    """Work in an empty folder that goes away, so that a benchmark leaves nothing behind."""
+    with tempfile.TemporaryDirectory(prefix="wl-bench-") as folder, contextlib.chdir(folder):
+        yield
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import torch
-from common import percentile, row
+from common import percentile, row, scratch_folder
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -131,4 +131,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with scratch_folder():
+        main()

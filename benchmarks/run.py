@@ -9,7 +9,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -29,14 +28,11 @@ def main(names: list[str]) -> int:
 
 def _run(name: str) -> int:
     print(f"\n{name}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="wl-bench-") as folder:
-        try:
-            done = subprocess.run(
-                [sys.executable, HERE / f"{name}.py"], cwd=folder, timeout=LIMIT_S, check=False
-            )
-        except subprocess.TimeoutExpired:
-            print(f"{name} took longer than {LIMIT_S} s and was ended")
-            return 1
+    try:
+        done = subprocess.run([sys.executable, HERE / f"{name}.py"], timeout=LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        print(f"{name} took longer than {LIMIT_S} s and was ended")
+        return 1
     return int(done.returncode != 0)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from common import per_call_s, percentile, row
+from common import per_call_s, percentile, row, scratch_folder
 from torch.utils.data import DataLoader, TensorDataset
 
 import weightslab as wl
@@ -74,4 +74,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with scratch_folder():
+        main()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
-from common import per_call_s, row
+from common import per_call_s, row, scratch_folder
 from torch.utils.data import DataLoader, TensorDataset
 
 import weightslab as wl
@@ -82,4 +82,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with scratch_folder():
+        main()

@@ -151,4 +151,4 @@ def test_ctrl_c_ends_cleanly(tmp_path: Path) -> None:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "what was recorded so far is in run" in out
-    assert err == "stopped\n"
+    assert err.strip() == "stopped"

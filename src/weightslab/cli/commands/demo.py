@@ -49,8 +49,8 @@ def demo(epochs: int, out: Path | None) -> None:
     from weightslab.cli.output import make_console, progress
     from weightslab.demo import digits as data
 
-    folder = _free_folder(out)
     digits = data.load()
+    folder = _free_folder(out)
     console = make_console()
     planted = int(digits.planted.sum())
     console.print(
@@ -129,7 +129,7 @@ def _show(console: Console, digits: Digits, suspects: list[Suspect]) -> None:
             str(suspect.given),
             str(suspect.learned),
             f"{suspect.mean_loss:.3f}",
-            f"yes, it is a {digits.true[suspect.index]}" if suspect.planted else "no",
+            f"yes, really {digits.true[suspect.index]}" if suspect.planted else "no",
         )
     console.print(table)
 
