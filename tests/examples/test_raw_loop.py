@@ -1,11 +1,10 @@
 from __future__ import annotations
 
+import csv
 import re
 import subprocess
 import sys
 from pathlib import Path
-
-import polars as pl
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "raw_loop" / "main.py"
 
@@ -24,9 +23,10 @@ def test_the_raw_loop_finds_planted_errors_and_trains_on_without_them(tmp_path: 
     assert found is not None, ended.stdout
     assert int(found[1]) >= 50
     (path,) = (tmp_path / "run").glob("*_dataframe.csv")
-    table = pl.read_csv(path)
-    assert table.height == 1797
-    suspects = table.filter(pl.col("tag:suspect") == "True")
-    assert suspects.height == 70
-    assert suspects["discarded"].unique().to_list() == ["True"]
-    assert suspects.select("target", "prediction").null_count().row(0) == (0, 0)
+    with path.open() as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == 1797
+    suspects = [row for row in table if row["tag:suspect"] == "True"]
+    assert len(suspects) == 70
+    assert {row["discarded"] for row in suspects} == {"True"}
+    assert all(row["target"] and row["prediction"] for row in suspects)
