@@ -12,13 +12,32 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BatchIds", "Namer", "Rows", "SampleIds"]
+from weightslab.errors import InputError
+
+__all__ = ["BatchIds", "Namer", "Rows", "SampleIds", "check_text"]
 
 Rows = npt.NDArray[np.int32]
 """Dense sample numbers of one ledger writer, int32 [B]."""
 
 Namer = Callable[[Rows], list[str]]
 """Gives the sample ids of rows."""
+
+
+def check_text(text: str, what: str) -> None:
+    """Refuse text that no file can hold: half of a surrogate pair.
+
+    `os.listdir` makes such text of file names that are not UTF-8. Raises `InputError`.
+    """
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{what} {text!r} is no text that UTF-8 can hold (character {error.start} is half of a "
+            f"surrogate pair; a file name that is not UTF-8?): give it another name, such as "
+            f"{text.encode(errors='backslashreplace').decode()!r}"
+        ) from None
 
 
 class SampleIds(Sequence[str]):

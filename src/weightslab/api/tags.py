@@ -10,7 +10,7 @@ import numpy as np
 from weightslab.errors import InputError, UnknownOptionError
 from weightslab.queries.samples import discarded_ids, tagged_ids
 from weightslab.session import Session, current, guard_worker
-from weightslab.types import Rows
+from weightslab.types import Rows, check_text
 
 __all__ = [
     "discard_samples",
@@ -93,6 +93,7 @@ def set_categorical_tag(sample_ids: Any, tag: str, value: str | None) -> int:
     _check_name(tag, "tag")
     if value is not None and not isinstance(value, str):
         raise InputError(f"a value of {tag!r} is a string, not {value!r} ({type(value).__name__})")
+    check_text(value or "", f"the value of {tag!r}")
     session = current()
     ledger = session.ledger
     _check_categorical(ledger.tags(), tag)
@@ -139,6 +140,7 @@ def get_discarded_samples(origin: str | None = "train", limit: int | None = None
 def _check_name(name: Any, what: str) -> None:
     if not isinstance(name, str) or not name:
         raise InputError(f"a {what} is a non-empty string, not {name!r}")
+    check_text(name, f"the {what}")
 
 
 def _check_categorical(tags: Sequence[str], tag: str) -> None:

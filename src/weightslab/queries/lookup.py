@@ -12,7 +12,7 @@ import numpy as np
 
 from weightslab.errors import InputError
 from weightslab.ledger.ids import IdStore
-from weightslab.types import SampleIds
+from weightslab.types import SampleIds, check_text
 
 __all__ = ["find_rows", "id_texts"]
 
@@ -26,7 +26,7 @@ def id_texts(ids: Any) -> list[str]:
     if isinstance(ids, SampleIds):
         return list(ids)
     if isinstance(ids, str):
-        return [ids]
+        return [_id_text(ids)]
     if hasattr(ids, "detach"):
         ids = ids.detach().cpu().numpy()
     if isinstance(ids, np.ndarray):
@@ -37,7 +37,7 @@ def id_texts(ids: Any) -> list[str]:
     kinds = set(map(type, values))
     if kinds == {int}:
         return list(map(str, values))
-    if kinds == {str} and "" not in values:
+    if kinds == {str} and "" not in values and "".join(values).isascii():
         return values
     return [_id_text(value) for value in values]
 
@@ -46,6 +46,7 @@ def _id_text(value: Any) -> str:
     if isinstance(value, str):
         if not value:
             raise InputError("an empty string is no sample id: give every sample a name")
+        check_text(value, "the sample id")
         return value
     if hasattr(value, "item"):
         value = value.item()
