@@ -27,7 +27,15 @@ from torch.nn.modules import loss as losses
 from weightslab.capture.fold import find_owner_axis, group, share
 from weightslab.capture.transfer import Array, Values, to_values
 
-__all__ = ["LossSource", "Unreduced", "loss_source", "owner_axis", "per_owner", "unreduced"]
+__all__ = [
+    "LossSource",
+    "Unreduced",
+    "loss_source",
+    "owner_axis",
+    "per_owner",
+    "plain_rows",
+    "unreduced",
+]
 
 _REDUCTIONS = ("none", "mean", "sum")  # in the order of torch's own enumeration
 _VIEWS = frozenset({"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0"})
@@ -180,6 +188,15 @@ def unreduced(
             lengths = torch.as_tensor(named["target_lengths"], device=elements.device)
             elements = elements / lengths.clamp(min=1).to(elements.dtype)
     return Unreduced(elements, reduction, weights)
+
+
+def plain_rows(result: torch.Tensor) -> torch.Tensor | None:
+    """Rows [R] of an unweighted cross entropy whose mean `result` [] is; None for others."""
+    node = result.grad_fn
+    if node is None or type(node).__name__ != "NllLossBackward0":
+        return None
+    loss = _from_graph(node)
+    return loss.elements if loss.weights is None and loss.reduction == "mean" else None
 
 
 def _from_graph(node: Any) -> Unreduced:

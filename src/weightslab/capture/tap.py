@@ -20,7 +20,14 @@ import numpy as np
 import torch
 
 from weightslab.capture.fold import annotation_numbers, fold_mean, mean_over_rest
-from weightslab.capture.loss import LossSource, Unreduced, owner_axis, per_owner, unreduced
+from weightslab.capture.loss import (
+    LossSource,
+    Unreduced,
+    owner_axis,
+    per_owner,
+    plain_rows,
+    unreduced,
+)
 from weightslab.capture.recorder import checked_batch_idx
 from weightslab.capture.transfer import Array, Values, count_items, to_arrays, to_values
 from weightslab.errors import InputError, LengthMismatchError, WeightsLabError
@@ -120,6 +127,8 @@ class Tap:
         if session is None or not observable(result):
             return
         try:
+            if not curve_only and self._keep_plain(session, result, given):
+                return
             call = _Call(session, self.spec, source, args, kwargs, given, scalar_is_fine)
             if curve_only:
                 call.keep_curve(self.spec.name, result)
@@ -138,6 +147,28 @@ class Tap:
                 f"signal {self.spec.name!r} was not recorded; training goes on. "
                 f"{traceback.format_exc()}",
             )
+
+    def _keep_plain(self, session: Session, result: Any, given: Mapping[str, Any]) -> bool:
+        """Record the common case on a short way: the batch's losses, or their mean. Whether it did.
+
+        A cross entropy's mean is unfolded from its graph. On cold caches each call that
+        this spares is worth a microsecond or two of every training step.
+        """
+        batch = session.batches.current
+        if batch is None or type(result) is not torch.Tensor or result.dtype is not torch.float32:
+            return False
+        if given and (len(given) > 1 or given.get("batch_ids") is not batch.ids):
+            return False
+        if result.device.type != "cpu" or self.spec.per_instance:
+            return False
+        rows = batch.ids.rows
+        values = result if result.ndim else plain_rows(result)
+        if values is None or values.ndim != 1 or len(values) != len(rows) or not len(rows):
+            return False
+        step = session.clock.step(self.spec.name, None)
+        columns = {self.spec.name: values.detach().numpy()}
+        session.ledger.append_samples(columns, rows, step=step, log=self.spec.log)
+        return True
 
 
 @dataclass(slots=True)

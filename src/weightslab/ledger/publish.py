@@ -55,9 +55,9 @@ class Publisher:
             total = len(store.ids)
             journal = list(store.pending.journal)
             arrays = list(store.pending.arrays)
-            tails = [(p, list(p.tail)) for p in store.partitions.values() if p.tail]
             # The latest values are taken before the tails let go of them.
             store.drain()
+            tails = [(p, list(p.tail)) for p in store.partitions.values() if p.tail]
         self._ids(sequence, lsn, total)
         if journal:
             self._journal(sequence, journal)

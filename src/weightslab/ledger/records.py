@@ -62,6 +62,8 @@ class Values(NamedTuple):
 
 def block_of(columns: Sequence[Floats]) -> Floats:
     """Columns [n] as one block [k, n]: float64 when one of them is."""
+    if len(columns) == 1:
+        return columns[0][None].copy()
     wide = any(column.dtype == np.float64 for column in columns)
     shape = (len(columns), len(columns[0]))
     block: Floats = np.empty(shape, np.float64) if wide else np.empty(shape, np.float32)

@@ -161,9 +161,7 @@ def _replay(layout: Layout, writer: str, store: Store, marks: _Watermarks) -> tu
 def _apply(frame: Frame, store: Store, marks: _Watermarks) -> bool:
     """Apply a record where files lack it; whether they did."""
     if frame.kind == VALUES:
-        before = store.tail_rows
-        store.apply_values(frame.lsn, decode_values(frame.payload))
-        return store.tail_rows > before
+        return store.restore_values(frame.lsn, decode_values(frame.payload))
     op, blob = decode_change(frame.payload)
     if frame.kind == ARRAYS:
         if frame.lsn > marks.arrays:

@@ -70,27 +70,27 @@ class Store:
         self.launch = 0
         self.tail_rows = 0
         """Rows of every tail, with those on curves counted once."""
-        self._codes: dict[str, int] = {}
+        self.codes: dict[str, int] = {}
+        """Codes by signal name."""
+        self._inbox: list[tuple[int, Values]] = []
+        """Logged values that no tail holds yet."""
         self._routes: dict[tuple[int, Kind], Partition] = {}
         self._cache = cache
         self._on_damage = on_damage
 
     # -- signals and partitions -------------------------------------------
 
-    def code_of(self, name: str) -> int | None:
-        """Code of a signal, None for a new one."""
-        return self._codes.get(name)
-
     def take_signal(self, code: int, name: str) -> None:
         """Let `code` stand for `name`."""
         while len(self.signals) <= code:
             self.signals.append("")
         self.signals[code] = name
-        self._codes[name] = code
+        self.codes[name] = code
         self._routes.clear()
 
     def take_hash(self, experiment_hash: str | None) -> None:
         """Values that follow belong to this experiment hash."""
+        self._settle()
         self.experiment_hash = experiment_hash
         self._routes.clear()
 
@@ -103,26 +103,46 @@ class Store:
 
     # -- applying records ---------------------------------------------------
 
-    def apply_values(self, lsn: int, record: Values) -> None:
-        """Put a record of values into the tails that do not hold it yet."""
+    def take_values(self, lsn: int, record: Values) -> None:
+        """Take a logged record of values; whoever looks next sorts it into the tails."""
+        self._inbox.append((lsn, record))
+        self.tail_rows += record.block.size
+
+    def restore_values(self, lsn: int, record: Values) -> bool:
+        """Apply a record of the log where files lack it; whether they did."""
+        lacking = self._apply_values(lsn, record)
+        self.tail_rows += lacking
+        return lacking > 0
+
+    def _settle(self) -> None:
+        """Sort what was taken into the tails."""
+        if self._inbox:
+            inbox, self._inbox = self._inbox, []
+            for lsn, record in inbox:
+                self._apply_values(lsn, record)
+
+    def _apply_values(self, lsn: int, record: Values) -> int:
+        """Put a record of values into the tails that lack it; how many values went in."""
         step, codes, block, rows, annotations, on_curve = record
         kind: Kind = "sample" if annotations is None else "instance"
+        taken = 0
         for at, code in enumerate(codes):
             entry = Entry(lsn, step, self.launch, block[at], rows, annotations)
-            if rows is not None:
-                self._append(code, kind, entry)
-            if rows is None or on_curve:
-                self._append(code, "global", entry)
-        self.tail_rows += block.size
+            if rows is not None and self._append(code, kind, entry):
+                taken += len(rows)
+            if (rows is None or on_curve) and self._append(code, "global", entry):
+                taken += rows is None
+        return taken
 
-    def _append(self, code: int, kind: Kind, entry: Entry) -> None:
+    def _append(self, code: int, kind: Kind, entry: Entry) -> bool:
         partition = self._routes.get((code, kind))
         if partition is None:
             partition = self.partition(PartitionKey(kind, self.experiment_hash, self.signals[code]))
             self._routes[code, kind] = partition
-        segments = partition.segments
-        if not segments or entry.lsn > segments[-1].lsn:
-            partition.tail.append(entry)
+        if entry.lsn <= partition.watermark:
+            return False
+        partition.tail.append(entry)
+        return True
 
     def apply_edit(self, entry: JournalEntry) -> None:
         """Apply an edit of the journal."""
@@ -140,6 +160,7 @@ class Store:
         elif entry.verb == "experiment":
             self.take_hash(entry.value)
         elif entry.verb == "launch":
+            self._settle()
             self.launch = entry.launch
 
     def take_edit(self, entry: JournalEntry) -> None:
@@ -155,6 +176,7 @@ class Store:
     def drain(self) -> None:
         """Bring the latest values of the sample table up to date with the tails."""
         with self.lock:
+            self._settle()
             waiting: dict[str, list[Entry]] = {}
             for partition in self.partitions.values():
                 if partition.key.kind != "global" and partition.applied < len(partition.tail):
@@ -190,6 +212,7 @@ class Store:
         wanted = None if signals is None else set(signals)
         wanted_hashes = None if hashes is None else set(hashes)
         with self.lock:
+            self._settle()
             chosen = [
                 (partition, list(partition.segments), partition.tail_parts())
                 for key, partition in self.partitions.items()
@@ -219,6 +242,7 @@ class Store:
     def signal_names(self, kind: Kind) -> list[str]:
         """Names of the signals that have values at a layer, in order of first use."""
         with self.lock:
+            self._settle()
             return list(dict.fromkeys(k.signal for k in self.partitions if k.kind == kind))
 
 
