@@ -8,19 +8,31 @@ from __future__ import annotations
 
 import os
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from weightslab.ledger.ledger import Ledger
+__all__ = ["Forkable", "guard_forks"]
 
-__all__ = ["guard_forks"]
 
-_ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
+class Forkable(Protocol):
+    """What rests while its process forks."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has no threads any more."""
+
+    def locks(self) -> tuple[Any, ...]:
+        """What must be held so that nobody writes, in the order of taking."""
+
+    def disown(self) -> None:
+        """In the child: touch nothing that is the parent's."""
+
+
+_ledgers: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _held: list[Any] = []
 _registered = False
 
 
-def guard_forks(ledger: Ledger) -> None:
+def guard_forks(ledger: Forkable) -> None:
     """Bring `ledger` to rest around every fork of this process."""
     global _registered  # noqa: PLW0603  # hooks cannot be taken back: they are set once
     _ledgers.add(ledger)

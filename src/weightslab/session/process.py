@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
-import threading
-import weakref
-from typing import TYPE_CHECKING
 
 from weightslab.errors import WorkerProcessError
+from weightslab.session import slot
+from weightslab.session.session import Session
 
-if TYPE_CHECKING:
-    from weightslab.session.session import Session
-
-__all__ = ["close_at_exit", "current", "current_or_none", "guard_worker", "reset", "swap"]
-
-_lock = threading.RLock()
-_current: Session | None = None
-_open: weakref.WeakSet[Session] = weakref.WeakSet()
-_closing = False
+__all__ = ["current", "current_or_none", "guard_worker", "reset"]
 
 
 def current() -> Session:
@@ -27,52 +17,32 @@ def current() -> Session:
 
     A forked child that trains starts one of its own: its parent's stays the parent's.
     """
-    global _current  # noqa: PLW0603  # the one place of process state
-    session = _current
-    if session is not None and session.process_id == os.getpid():
+    session = current_or_none()
+    if session is not None:
         return session
-    from weightslab.session.session import Session
-
-    with _lock:
-        if _current is None or _current.process_id != os.getpid():
-            _current = Session(None if _current is None else _current.explicit_root)
-        return _current
+    with slot.lock:
+        session = current_or_none()
+        if session is None:
+            parents = slot.held()
+            root = parents.explicit_root if isinstance(parents, Session) else None
+            session = Session(root)
+            slot.swap(session)
+        return session
 
 
 def current_or_none() -> Session | None:
     """The session of this process, or None when no verb was called yet."""
-    session = _current
-    return session if session is not None and session.process_id == os.getpid() else None
-
-
-def swap(session: Session | None) -> Session | None:
-    """Make `session` the current one; gives the former."""
-    global _current
-    with _lock:
-        former, _current = _current, session
-    return former
+    session = slot.held()
+    if isinstance(session, Session) and session.process_id == os.getpid():
+        return session
+    return None
 
 
 def reset() -> None:
     """Close the current session; the next verb starts afresh."""
-    former = swap(None)
+    former = slot.swap(None)
     if former is not None:
         former.close()
-
-
-def close_at_exit(session: Session) -> None:
-    """Close `session` when the interpreter ends, if nobody did before."""
-    global _closing  # noqa: PLW0603
-    with _lock:
-        _open.add(session)
-        if not _closing:
-            _closing = True
-            atexit.register(_close_all)
-
-
-def _close_all() -> None:
-    for session in list(_open):
-        session.close()
 
 
 def guard_worker(verb: str) -> None:

@@ -11,19 +11,15 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from weightslab.checkpoints.identity import (
-    DiscardDigest,
-    architecture_digits,
-    experiment_hash,
-    hyperparameter_digits,
-)
-from weightslab.errors import InputError, StateError
+from weightslab.errors import InputError, StateError, UnknownOptionError
 from weightslab.ledger import Ledger, LedgerOptions
 from weightslab.notices import Notices
 from weightslab.queries.lookup import find_rows, id_texts
-from weightslab.session import process
+from weightslab.queries.names import origin_spellings
+from weightslab.session import slot
 from weightslab.session.batches import CurrentBatch
 from weightslab.session.clock import StepClock
+from weightslab.session.experiment import Experiment
 from weightslab.session.registry import Registry
 from weightslab.session.resolve import resolve_rows
 from weightslab.types import BatchIds, Rows
@@ -71,23 +67,21 @@ class Session:
         self.clock = StepClock(self._step_by_hand, lambda: self.batches.step)
         self.process_id = os.getpid()
         self._explicit_root = None if root_log_dir is None else Path(root_log_dir)
+        self._argument_root: Path | None = None
         self._logger_root: Path | None = None
         self._mode: Literal["r", "w"] = mode
         self._options = options
         self._ledger: Ledger | None = None
         self._lock = threading.RLock()
         self._closed = False
-        self._previous: Session | None = None
-        self._discards = DiscardDigest()
-        self._discarded = np.zeros(0, np.bool_)
-        self._content: tuple[int, int] | None = None
-        self._hash: str | None = None
+        self._previous: slot.Held | None = None
+        self.experiment = Experiment()
         self._training = False
 
     # -- life -----------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        self._previous = process.swap(self)
+        self._previous = slot.swap(self)
         return self
 
     def __exit__(
@@ -96,7 +90,7 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        process.swap(self._previous)
+        slot.swap(self._previous)
         self.close()
 
     def close(self) -> None:
@@ -141,7 +135,7 @@ class Session:
                 if self._mode == "w":
                     ledger.edit.step = lambda: self.clock.age
                 self._ledger = ledger
-                process.close_at_exit(self)
+                slot.close_at_exit(self)
                 if self._mode == "w":
                     self._name_experiment()
             return self._ledger
@@ -157,6 +151,8 @@ class Session:
     def _named_root(self) -> Path | None:
         if self._explicit_root is not None:
             return self._explicit_root
+        if self._argument_root is not None:
+            return self._argument_root
         given = self._hyperparameter("root_log_dir")
         if given:
             return Path(str(given))
@@ -192,15 +188,22 @@ class Session:
         self._logger_root = Path(log_dir)
         self._check_root(self._logger_root)
 
-    def register_hyperparameters(self, handle: Any) -> None:
+    def register_hyperparameters(
+        self, handle: Any, root: str | os.PathLike[str] | None = None
+    ) -> None:
         """Take up hyperparameters; `root_log_dir` and `experiment_name` in them name the folder.
+
+        `root` is the run folder as an argument, and stronger than what stands in them.
 
         Raises:
             InputError: values are already written elsewhere; nothing was registered.
         """
         given = handle.get("root_log_dir") if isinstance(handle, Mapping) else None
-        if given and self._explicit_root is None:
-            self._check_root(Path(str(given)))
+        wanted = root if root is not None else given or self._argument_root
+        if wanted:
+            self._check_root(Path(str(wanted)))
+        if root is not None:
+            self._argument_root = Path(root)
         self.registry.register_hyperparameters(handle)
 
     def _check_root(self, wanted: Path) -> None:
@@ -221,55 +224,14 @@ class Session:
             return self.ledger.experiment_hash
         if not self._training:
             self._name_experiment()
-        return self._hash
-
-    @property
-    def _is_named(self) -> bool:
-        return (
-            self._explicit_root is not None
-            or self._logger_root is not None
-            or self.registry.hyperparameters is not None
-        )
+        return self.experiment.hash
 
     def _name_experiment(self) -> None:
         """Open a new hash when hyperparameters, architecture or discards have changed."""
-        if not self._is_named:
-            return
-        ledger = self._ledger
-        content = (self.registry.version, -1 if ledger is None else ledger.discarded.version)
-        if content == self._content and (ledger is None or ledger.experiment_hash == self._hash):
-            return
-        with self._lock:
-            self._content = content
-            if ledger is not None:
-                self._follow_discards(ledger)
-            self._hash = experiment_hash(
-                hyperparameter_digits(self._plain_hyperparameters()),
-                architecture_digits(sorted(self.registry.models.items())),
-                self._discards.digits,
-            )
-            if ledger is not None:
-                ledger.edit.set_experiment(self._hash)
-
-    def _plain_hyperparameters(self) -> Mapping[str, Any] | None:
-        handle = self.registry.hyperparameters
-        if handle is None or not hasattr(handle, "_metadata"):
-            return handle if isinstance(handle, Mapping) else None
-        from omegaconf import OmegaConf
-
-        plain = OmegaConf.to_container(handle, resolve=False)
-        return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
-
-    def _follow_discards(self, ledger: Ledger) -> None:
-        rows = np.arange(len(ledger.ids), dtype=np.int32)
-        now = ledger.discarded.of(rows)
-        before = np.zeros(len(now), np.bool_)
-        before[: len(self._discarded)] = self._discarded
-        for row in np.flatnonzero(now & ~before).tolist():
-            self._discards.add(ledger.ids.name(row))
-        for row in np.flatnonzero(before & ~now).tolist():
-            self._discards.remove(ledger.ids.name(row))
-        self._discarded = now
+        named = self._explicit_root is not None or self._logger_root is not None
+        if named or self.registry.hyperparameters is not None:
+            with self._lock:
+                self.experiment.follow(self.registry, self._ledger)
 
     # -- training --------------------------------------------------------------------
 
@@ -285,6 +247,36 @@ class Session:
         if self._mode == "w":
             self.safe_point()
 
+    # -- what is watched ------------------------------------------------------------------
+
+    @property
+    def model(self) -> Any:
+        """The watched model as it stands now; of several, the one that has no other name.
+
+        Raises:
+            StateError: there is none.
+        """
+        models = self.registry.models
+        if "model" not in models and len(models) != 1:
+            names = ", ".join(map(repr, models)) or "none"
+            raise StateError(
+                f"no model is watched without a name of its own (there are: {names}): "
+                f"wl.watch_or_edit(model, flag='model')"
+            )
+        return models["model"] if "model" in models else next(iter(models.values()))
+
+    def loader(self, name: str) -> Any:
+        """The watched loader of that name as it stands now; "train" also finds "train_loader".
+
+        Raises:
+            UnknownOptionError: there is none.
+        """
+        loaders = self.registry.loaders
+        for spelling in (name, *sorted(origin_spellings(name))):
+            if spelling in loaders:
+                return loaders[spelling]
+        raise UnknownOptionError("loader", name, loaders)
+
     # -- ids ------------------------------------------------------------------------------
 
     def resolve(self, ids: Any, *, batch: BatchIds | None) -> Rows:
@@ -293,13 +285,13 @@ class Session:
         Raises:
             InputError: something that is neither a string nor a whole number.
         """
-        return resolve_rows(self.ledger, ids, batch)
+        return resolve_rows(self.ledger, ids, batch, self.home)
 
     @property
     def home(self) -> str:
         """The split that a bare id means: that of the current batch, else the first."""
         batch = self.batches.current
-        return "train" if batch is None else batch.origin
+        return next(iter(self.registry.loaders), "train") if batch is None else batch.origin
 
     def look_up(self, ids: Any) -> tuple[Rows, list[str]]:
         """Rows of ids in a verb, and the ids that nobody knows."""

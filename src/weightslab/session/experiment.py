@@ -1,0 +1,70 @@
+"""The experiment hash, kept up to date with what it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from weightslab.checkpoints.identity import (
+    DiscardDigest,
+    architecture_digits,
+    experiment_hash,
+    hyperparameter_digits,
+)
+from weightslab.ledger import Ledger
+from weightslab.session.registry import Registry
+
+__all__ = ["Experiment"]
+
+
+class Experiment:
+    """Names the state of hyperparameters, architecture and discarded samples."""
+
+    def __init__(self) -> None:
+        self.hash: str | None = None
+        """The current name; None until there is something to name."""
+        self._discards = DiscardDigest()
+        self._discarded = np.zeros(0, np.bool_)
+        self._content: tuple[int, int] | None = None
+
+    def follow(self, registry: Registry, ledger: Ledger | None) -> None:
+        """Take in what changed since the last call; a change opens a new hash in the ledger.
+
+        Costs two comparisons when nothing did.
+        """
+        content = (registry.version, -1 if ledger is None else ledger.discarded.version)
+        if content == self._content:
+            return
+        self._content = content
+        if ledger is not None:
+            self._follow_discards(ledger)
+        self.hash = experiment_hash(
+            hyperparameter_digits(_plain(registry.hyperparameters)),
+            architecture_digits(sorted(registry.models.items())),
+            self._discards.digits,
+        )
+        if ledger is not None:
+            ledger.edit.set_experiment(self.hash)
+
+    def _follow_discards(self, ledger: Ledger) -> None:
+        rows = np.arange(len(ledger.ids), dtype=np.int32)
+        now = ledger.discarded.of(rows)
+        before = np.zeros(len(now), np.bool_)
+        before[: len(self._discarded)] = self._discarded
+        for row in np.flatnonzero(now & ~before).tolist():
+            self._discards.add(ledger.ids.name(row))
+        for row in np.flatnonzero(before & ~now).tolist():
+            self._discards.remove(ledger.ids.name(row))
+        self._discarded = now
+
+
+def _plain(handle: Any) -> Mapping[str, Any] | None:
+    """Hyperparameters without their handle."""
+    if handle is None or not hasattr(handle, "_metadata"):
+        return handle if isinstance(handle, Mapping) else None
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(handle, resolve=False)
+    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
