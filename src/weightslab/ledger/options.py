@@ -19,7 +19,7 @@ class LedgerOptions:
     """What a power loss can cost; a killed process loses nothing."""
     base_interval_s: float = 120.0
     """Shortest time between whole snapshots of the sample table."""
-    log_bytes: int = 32 << 20
+    log_bytes: int = 16 << 20
     """Size of one write-ahead log file."""
     most_waiting_rows: int = 8_000_000
     """Rows in memory beyond which a broken disk makes new ones be dropped and counted."""
