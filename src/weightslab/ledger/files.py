@@ -43,8 +43,12 @@ class Files:
         self._serial = itertools.count()
 
     def make_folder(self, path: Path) -> None:
-        """Make a folder and its parents."""
-        path.mkdir(parents=True, exist_ok=True)
+        """Make a folder and its parents, each synced into the folder that holds it."""
+        if path.is_dir():
+            return
+        self.make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        self.sync_folder(path.parent)
 
     def lock(self, path: Path) -> Lock | None:
         """Lock a file exclusively; None when a living process holds it."""

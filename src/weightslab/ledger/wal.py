@@ -169,6 +169,7 @@ class LogWriter:
         self._current: _MappedLog | _AppendedLog | None = None
         self._full: list[_MappedLog | _AppendedLog] = []
         self._sync_lock = threading.Lock()
+        self._entered: Path | None = None
         self._closed: list[tuple[Path, int]] = []
         existing = log_files(folder)
         self._number = int(existing[-1].stem) if existing else 0
@@ -218,6 +219,10 @@ class LogWriter:
                 del self._full[0]
             current = self._current
             if current is not None:
+                if current.path != self._entered:
+                    # The file's name is not on the disk before its folder is.
+                    self._files.sync_folder(self._folder)
+                    self._entered = current.path
                 current.sync()
 
     def retire(self, upto_lsn: int) -> None:
