@@ -66,6 +66,7 @@ def write_history(
     from weightslab.queries.history import history_frame
 
     session = current()
+    folder = _folder(session)
     return write_history_frames(
         partial(history_frame, session.ledger),
         path=path,
@@ -75,7 +76,7 @@ def write_history(
         experiment_hash=experiment_hash,
         sample_id=known_ids(session, sample_id),
         instance_id=instance_id,
-        default_dir=_folder(session),
+        default_dir=folder,
         current_hash=session.experiment_hash,
         warn=partial(_say, session),
     )
@@ -128,6 +129,7 @@ def write_dataframe(
     from weightslab.queries.samples import samples_frame
 
     session = current()
+    folder = _folder(session)
     return write_dataframe_frame(
         samples_frame(session.ledger),
         path=path,
@@ -135,7 +137,7 @@ def write_dataframe(
         columns=columns,
         sample_id=known_ids(session, sample_id),
         instance_id=instance_id,
-        default_dir=_folder(session),
+        default_dir=folder,
         warn=partial(_say, session),
     )
 

@@ -17,7 +17,7 @@ from weightslab.capture.carry import Origins, id_field
 from weightslab.capture.given import given_ids
 from weightslab.capture.naming import AmbiguousNameError, Naming, Say
 from weightslab.errors import InputError
-from weightslab.types import Rows
+from weightslab.types import Rows, check_text
 
 if TYPE_CHECKING:
     from weightslab.ledger.ids import IdStore
@@ -217,6 +217,10 @@ class StreamedSamples:
             )
         for name in names:
             if name not in known:
+                try:
+                    check_text(name, "the sample id")
+                except InputError as error:
+                    raise NoRowsError(str(error)) from None
                 known[name] = self._row_of(name, made_up=origins.made_up)
                 self.base.named.add(known[name])
         return np.array([known[name] for name in names], np.int32), None

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from weightslab.capture.bases import Base, Indices
-from weightslab.types import Rows
+from weightslab.types import Rows, check_text
 
 if TYPE_CHECKING:
     from weightslab.ledger.ids import IdStore
@@ -78,7 +78,13 @@ class Naming:
     def take_strings(
         self, indices: list[int], names: Sequence[str], given: Sequence[str | int] | None = None
     ) -> Rows:
-        """Let each index stand for the sample that its name says; the rows, int32 [B]."""
+        """Let each index stand for the sample that its name says; the rows, int32 [B].
+
+        Raises:
+            InputError: a name that no file can hold; nothing was named.
+        """
+        for name in names:
+            check_text(name, "the sample id")
         return self._take(indices, names, names if given is None else given)
 
     def take_integers(self, indices: list[int], values: Sequence[int]) -> Rows | None:

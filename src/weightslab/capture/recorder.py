@@ -186,10 +186,10 @@ def _checked_step(step: Any) -> int | None:
     except TypeError:
         if hasattr(step, "item") or isinstance(step, float):  # a step that went through a tensor
             number = int(step) if float(step).is_integer() else None
-    if number is None or not -(2**63) <= number < 2**63:
-        raise InputError(
-            f"step is a whole number of at most 64 bits, got {step!r} ({type(step).__name__})"
-        )
+    if number is None:
+        raise InputError(f"step is a whole number, got {step!r} ({type(step).__name__})")
+    if not -(2**63) <= number < 2**63:
+        raise InputError(f"step is a whole number of at most 64 bits, got {step!r}")
     return number
 
 

@@ -49,9 +49,7 @@ def _hyperparameters(
     if poll_interval is not None:
         raise InputError("poll_interval is for a file of hyperparameters; these are a dict")
     folder = root_log_dir if root_log_dir is not None else log_dir
-    if folder is not None:
-        session.name_folder(folder)
-    session.register_hyperparameters(handle)
+    session.register_hyperparameters(handle, folder)
     return handle
 
 

@@ -13,17 +13,19 @@ from weightslab.types import BatchIds, Rows, SampleIds
 __all__ = ["resolve_rows"]
 
 
-def resolve_rows(ledger: Ledger, ids: Any, batch: BatchIds | None) -> Rows:
-    """Rows of ids as they come with values; ids that are new become samples. int32 [B]."""
+def resolve_rows(ledger: Ledger, ids: Any, batch: BatchIds | None, home: str) -> Rows:
+    """Rows of ids as they come with values; ids that are new become samples. int32 [B].
+
+    `home` is the split that a bare id means where no batch is at hand.
+    """
     if isinstance(ids, SampleIds):
         if getattr(ids.namer, "__self__", None) is ledger.ids:
             return ids.rows
     elif batch is not None and ids is batch.given:
         return batch.rows
     names = id_texts(ids)
-    home = batch.origin if batch is not None else None
-    found = find_rows(ledger.ids, names, home or "train")
-    origin = home or "train"
+    found = find_rows(ledger.ids, names, home if batch is None else batch.origin)
+    origin = "train" if batch is None else batch.origin
     if all(row is not None for row in found):
         rows = np.array(found, np.int32).reshape(len(names))
         unseen = ledger.ids.unseen(rows)
