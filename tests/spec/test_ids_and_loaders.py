@@ -174,6 +174,17 @@ def test_ids_made_by_us_are_stable() -> None:
     assert found == [expected] * 4
 
 
+def test_a_loader_that_joins_in_a_later_run() -> None:
+    """Quoted: "stable across runs": a second view of the training set renames nothing."""
+    for names in (("train",), ("probe", "train"), ("train", "probe")):
+        with wl.Session("run"):
+            data = Numbers(2)
+            loaders = [
+                wl.watch_or_edit(DataLoader(data), flag="data", loader_name=name) for name in names
+            ]
+            assert [_drawn(loader) for loader in loaders] == [["train/0", "train/1"]] * len(names)
+
+
 class Untouchable(Dataset[Any]):
     """A large dataset that notices when somebody reads it."""
 

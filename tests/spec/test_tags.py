@@ -82,6 +82,8 @@ def test_what_is_no_tag(tag: Any) -> None:
     """The error says what a tag is."""
     with pytest.raises(InputError, match="non-empty string"):
         wl.tag_samples(["img0"], tag)
+    with pytest.raises(InputError, match="non-empty string"):
+        wl.get_samples_by_tag(tag)
 
 
 @pytest.mark.parametrize(

@@ -123,9 +123,10 @@ def get_samples_by_tag(
         limit: most ids to give.
 
     Raises:
-        InputError: a limit that is negative or no whole number.
+        InputError: no tag name, or a limit that is negative or no whole number.
     """
     guard_worker("get_samples_by_tag")
+    _check_name(tag, "tag")
     _check_limit(limit)
     return tagged_ids(current().ledger, tag, origin)[:limit]
 

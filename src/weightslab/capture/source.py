@@ -102,7 +102,8 @@ class Source:
     def attach(self) -> None:
         """Give every sample of this loader its row. O(1) for a whole dataset of any size.
 
-        Of loaders over one base dataset, training goes first, then by name, so
+        Of loaders over one base dataset those that the folder knows go first, so that a
+        loader that joins in a later run renames nothing; then training, then by name, so
         that ids do not depend on the order of registration.
         """
         ledger = self.session.ledger
@@ -114,8 +115,10 @@ class Source:
             for source in (*_sources(self.session), self)
             if any(id(base) in mine for base in source.bases)
         }
+        known = {block.origin for block in ledger.ids.blocks()}
         for source in sorted(
-            sharing.values(), key=lambda one: (not one.options.is_training, one.name)
+            sharing.values(),
+            key=lambda one: (one.name not in known, not one.options.is_training, one.name),
         ):
             source._attach(ledger)  # noqa: SLF001  # one class
 
