@@ -1,18 +1,18 @@
 """Every error and warning of WeightsLab, in one tree.
 
-    WeightsLabError
-    ├── InputError (ValueError)            a value that cannot be used
-    │   ├── LengthMismatchError            batch lengths that do not agree
-    │   └── UnknownOptionError             an option or choice that does not exist
-    ├── MissingPackageError (ImportError)  an extra that is not installed
-    ├── StateError (RuntimeError)          a call at a moment when it cannot work
-    │   ├── ReadOnlyError                  a write on a folder opened for reading
-    │   ├── WorkerProcessError             a verb called inside a DataLoader worker
-    │   └── AllDiscardedError              a loader whose every sample is discarded
-    └── FolderError (OSError)              a run folder that cannot be used
-        └── LedgerFormatError              ... because its format is unknown or damaged
+WeightsLabError
+├── InputError (ValueError)            a value that cannot be used
+│   ├── LengthMismatchError            batch lengths that do not agree
+│   └── UnknownOptionError             an option or choice that does not exist
+├── MissingPackageError (ImportError)  an extra that is not installed
+├── StateError (RuntimeError)          a call at a moment when it cannot work
+│   ├── ReadOnlyError                  a write on a folder opened for reading
+│   ├── WorkerProcessError             a verb called inside a DataLoader worker
+│   └── AllDiscardedError              a loader whose every sample is discarded
+└── FolderError (OSError)              a run folder that cannot be used
+    └── LedgerFormatError              ... because its format is unknown or damaged
 
-    WeightsLabWarning (UserWarning)        something was left out, counted and goes on
+WeightsLabWarning (UserWarning)        something was left out, counted and goes on
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ HOMES = {
     "grpc": {"service"},
     "starlette": {"studio"},
     "uvicorn": {"studio"},
-    "omegaconf": {"hyperparameters", "session"},
+    "omegaconf": {"hyperparameters"},
     "sklearn": {"demo"},
     "lightning": {"weightslab_lightning"},
     "accelerate": {"weightslab_lightning"},

@@ -21,7 +21,8 @@ import weightslab as wl
 from tests.capture.oracles import Numbers, Pairs, Stream, Triples, ids_of, item_name, watch
 from weightslab.capture.loader import watch_loader
 from weightslab.errors import AllDiscardedError
-from weightslab.session import Session, swap
+from weightslab.session import Session
+from weightslab.session.slot import swap
 
 
 def _numbers(loader: Any) -> list[int]:

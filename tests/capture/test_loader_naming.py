@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from tests.capture.oracles import Keyed, Numbers, Stream, Triples, ids_of, said, watch
-from weightslab.session import Session, current, swap
+from weightslab.session import Session, current
+from weightslab.session.slot import swap
 
 NINE = [f"img_{i}" for i in range(9)]
 

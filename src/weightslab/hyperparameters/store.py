@@ -11,7 +11,7 @@ from weightslab.errors import InputError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["hyperparameters_handle"]
+__all__ = ["hyperparameters_handle", "plain_hyperparameters"]
 
 
 def hyperparameters_handle(obj: Any, *, defaults: Mapping[str, Any] | None = None) -> DictConfig:
@@ -49,3 +49,15 @@ def hyperparameters_handle(obj: Any, *, defaults: Mapping[str, Any] | None = Non
     except (OmegaConfBaseException, ValueError) as error:
         raise InputError(f"these hyperparameters cannot be kept: {error}") from error
     return handle
+
+
+def plain_hyperparameters(handle: Any) -> Mapping[str, Any] | None:
+    """What a handle holds, as plain containers; interpolations stay as they are written."""
+    if handle is None:
+        return None
+    from omegaconf import OmegaConf
+
+    if not OmegaConf.is_config(handle):
+        return handle if isinstance(handle, Mapping) else None
+    plain = OmegaConf.to_container(handle, resolve=False)
+    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else None

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from weightslab.checkpoints.identity import (
@@ -13,6 +10,7 @@ from weightslab.checkpoints.identity import (
     experiment_hash,
     hyperparameter_digits,
 )
+from weightslab.hyperparameters.store import plain_hyperparameters
 from weightslab.ledger import Ledger
 from weightslab.session.registry import Registry
 
@@ -41,7 +39,7 @@ class Experiment:
         if ledger is not None:
             self._follow_discards(ledger)
         self.hash = experiment_hash(
-            hyperparameter_digits(_plain(registry.hyperparameters)),
+            hyperparameter_digits(plain_hyperparameters(registry.hyperparameters)),
             architecture_digits(sorted(registry.models.items())),
             self._discards.digits,
         )
@@ -58,13 +56,3 @@ class Experiment:
         for row in np.flatnonzero(before & ~now).tolist():
             self._discards.remove(ledger.ids.name(row))
         self._discarded = now
-
-
-def _plain(handle: Any) -> Mapping[str, Any] | None:
-    """Hyperparameters without their handle."""
-    if handle is None or not hasattr(handle, "_metadata"):
-        return handle if isinstance(handle, Mapping) else None
-    from omegaconf import OmegaConf
-
-    plain = OmegaConf.to_container(handle, resolve=False)
-    return {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
