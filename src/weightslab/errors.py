@@ -75,7 +75,7 @@ class MissingPackageError(WeightsLabError, ImportError):
     def __init__(self, package: str, purpose: str, extra: str) -> None:
         super().__init__(
             f"{purpose} needs the package {package!r}: "
-            f"pip install {package} (or weightslab-lightning[{extra}])"
+            f"pip install {package} (it comes with the extra {extra!r})"
         )
         self.package = package
 

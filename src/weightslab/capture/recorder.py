@@ -5,6 +5,7 @@ Shapes: B samples in a batch, N instances.
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,11 @@ def checked_name(name: object) -> str:
     """
     if not isinstance(name, str):
         raise InputError(f"a signal's name is a string, got {name!r} ({type(name).__name__})")
+    return _stored_name(name)
+
+
+@functools.lru_cache(4096)
+def _stored_name(name: str) -> str:
     short = name.removeprefix(_PREFIX)
     if not short.strip():
         raise InputError(f"a signal needs a name, got {name!r}")
@@ -223,7 +229,10 @@ def _by_step(
     session: Session, values: Mapping[str, Any], explicit: int | None
 ) -> dict[int, dict[str, Any]]:
     """Signals that stand at one step share a record; without an optimizer each counts its own."""
+    clock = session.clock
+    if values and (explicit is not None or clock.has_optimizer):
+        return {clock.step("", explicit): dict(values)}
     grouped: dict[int, dict[str, Any]] = {}
     for name, value in values.items():
-        grouped.setdefault(session.clock.step(name, explicit), {})[name] = value
+        grouped.setdefault(clock.step(name, explicit), {})[name] = value
     return grouped

@@ -25,6 +25,7 @@ Values = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 _IN_FLOAT32 = frozenset(
     np.dtype(name) for name in ("bool", "int8", "uint8", "int16", "uint16", "float16")
 )
+_CPU = torch.device("cpu")
 _KEPT = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 # numpy has its own kind for these; every other one (bfloat16, the 8-bit floats) is widened.
 _NUMPY_KINDS = frozenset(
@@ -82,6 +83,8 @@ def to_values(value: Any) -> Values:
     or list, of any shape; the shape is kept. Raises `InputError` for anything
     else, complex numbers too.
     """
+    if type(value) is torch.Tensor and value.dtype is torch.float32 and value.device == _CPU:
+        return _host(value) if value.layout is not torch.strided else value.detach().numpy()
     array = to_array(value)
     if array.dtype.kind == "c":
         raise InputError("complex values are no signal: save their real part or their magnitude")

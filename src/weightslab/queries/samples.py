@@ -139,8 +139,9 @@ def _array_column(
     plain = None if files else column.uniform_scalars(n)
     if plain is not None and plain[0].dtype.kind in "biuf":
         values, known = plain
-        if values.dtype == np.float16:
-            values = values.astype(np.float32)
+        if values.dtype.kind == "f":
+            # As text a narrower float is rounded to its own shortest digits: another number.
+            values = values.astype(np.float64)
         return nullable("", values, known)
     texts: list[str | None] = [None] * n
     for row in column.rows_known():
