@@ -131,3 +131,23 @@ def test_status_tells_what_waits(tmp_path: Path) -> None:
         status = session.status()
         assert status["root"] == str(tmp_path / "run")
         assert (status["waiting_rows"], status["launch"], status["attached"]) == (1, 1, True)
+
+
+def test_a_value_written_through_the_handle_changes_the_hash(tmp_path: Path) -> None:
+    """An edit through the hyperparameters' handle opens a new hash at a following step."""
+    import time
+
+    hp = wl.watch_or_edit({"optimizer": {"lr": 1}}, flag="hp", root_log_dir=str(tmp_path / "r"))
+    wl.save_signals({"loss": [1.0]}, ["a"])
+    first = wl.get_current_experiment_hash()
+    hp.optimizer.lr = 2
+    time.sleep(0.3)
+    wl.save_signals({"loss": [1.0]}, ["a"])
+    assert wl.get_current_experiment_hash() != first
+
+
+def test_an_experiment_name_cannot_leave_the_folder_of_runs() -> None:
+    """A name that leads out of the folder of runs is refused, and nothing is registered."""
+    with pytest.raises(InputError, match="leads out"):
+        wl.watch_or_edit({"experiment_name": "../x"}, flag="hp")
+    assert sessions.current().registry.hyperparameters is None

@@ -5,6 +5,8 @@ One canonical form: `1`, `"1"`, `np.int64(1)` and `tensor(1)` are the sample "1"
 
 from __future__ import annotations
 
+import os
+import uuid
 from collections.abc import Iterable
 from typing import Any
 
@@ -43,6 +45,10 @@ def id_texts(ids: Any) -> list[str]:
 
 
 def _id_text(value: Any) -> str:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    elif isinstance(value, uuid.UUID):
+        value = str(value)
     if isinstance(value, str):
         if not value:
             raise InputError("an empty string is no sample id: give every sample a name")

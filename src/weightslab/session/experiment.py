@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from weightslab.checkpoints.identity import (
@@ -16,6 +18,8 @@ from weightslab.session.registry import Registry
 
 __all__ = ["Experiment"]
 
+_LOOK_S = 0.25
+
 
 class Experiment:
     """Names the state of hyperparameters, architecture and discarded samples."""
@@ -26,20 +30,28 @@ class Experiment:
         self._discards = DiscardDigest()
         self._discarded = np.zeros(0, np.bool_)
         self._content: tuple[int, int] | None = None
+        self._looked_at = float("-inf")
+        self._digits = ""
 
     def follow(self, registry: Registry, ledger: Ledger | None) -> None:
         """Take in what changed since the last call; a change opens a new hash in the ledger.
 
-        Costs two comparisons when nothing did.
+        Costs a few comparisons when nothing did. The handle of the hyperparameters does
+        not say when somebody writes to it: it is looked at four times a second.
         """
         content = (registry.version, -1 if ledger is None else ledger.discarded.version)
-        if content == self._content:
+        now = time.monotonic()
+        if content == self._content and now - self._looked_at < _LOOK_S:
             return
-        self._content = content
+        self._looked_at = now
+        digits = hyperparameter_digits(plain_hyperparameters(registry.hyperparameters))
+        if content == self._content and digits == self._digits:
+            return
+        self._content, self._digits = content, digits
         if ledger is not None:
             self._follow_discards(ledger)
         self.hash = experiment_hash(
-            hyperparameter_digits(plain_hyperparameters(registry.hyperparameters)),
+            digits,
             architecture_digits(sorted(registry.models.items())),
             self._discards.digits,
         )

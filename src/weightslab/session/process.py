@@ -24,7 +24,7 @@ def current() -> Session:
         session = current_or_none()
         if session is None:
             parents = slot.held()
-            root = parents.explicit_root if isinstance(parents, Session) else None
+            root = parents.folder.explicit if isinstance(parents, Session) else None
             session = Session(root)
             slot.swap(session)
         return session

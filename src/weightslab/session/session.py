@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -20,16 +19,12 @@ from weightslab.session import slot
 from weightslab.session.batches import CurrentBatch
 from weightslab.session.clock import StepClock
 from weightslab.session.experiment import Experiment
+from weightslab.session.folder import RunFolder
 from weightslab.session.registry import Registry
 from weightslab.session.resolve import resolve_rows
 from weightslab.types import BatchIds, Rows
 
-__all__ = ["ROOT_VARIABLE", "Session"]
-
-ROOT_VARIABLE = "WEIGHTSLAB_ROOT_LOG_DIR"
-"""Environment variable that names the run folder when nothing else does."""
-
-_DEFAULT_ROOT = "weightslab_runs"
+__all__ = ["Session"]
 
 
 class Session:
@@ -66,9 +61,7 @@ class Session:
         self.batches = CurrentBatch(lambda: self.clock.age)
         self.clock = StepClock(self._step_by_hand, lambda: self.batches.step)
         self.process_id = os.getpid()
-        self._explicit_root = None if root_log_dir is None else Path(root_log_dir)
-        self._argument_root: Path | None = None
-        self._logger_root: Path | None = None
+        self._folder = RunFolder(root_log_dir)
         self._mode: Literal["r", "w"] = mode
         self._options = options
         self._ledger: Ledger | None = None
@@ -126,7 +119,7 @@ class Session:
                     raise StateError("this session is closed: make a new one with wl.Session(...)")
                 # Absolute: scripts (and Hydra) change the working directory later.
                 ledger = Ledger(
-                    self._root().absolute(),
+                    self._folder.root(self.registry.hyperparameters).absolute(),
                     mode=self._mode,
                     rank=int(os.environ.get("RANK", "0")),
                     options=self._options,
@@ -142,42 +135,18 @@ class Session:
 
     # -- folder and name ---------------------------------------------------------
 
-    def _root(self) -> Path:
-        named = self._named_root()
-        if named is not None:
-            return named
-        return Path(_DEFAULT_ROOT) / str(self._hyperparameter("experiment_name") or "default")
-
-    def _named_root(self) -> Path | None:
-        if self._explicit_root is not None:
-            return self._explicit_root
-        if self._argument_root is not None:
-            return self._argument_root
-        given = self._hyperparameter("root_log_dir")
-        if given:
-            return Path(str(given))
-        if self._logger_root is not None:
-            return self._logger_root
-        variable = os.environ.get(ROOT_VARIABLE)
-        return Path(variable) if variable else None
-
-    def _hyperparameter(self, name: str) -> Any:
-        handle = self.registry.hyperparameters
-        return handle.get(name) if isinstance(handle, Mapping) else None
-
     @property
-    def explicit_root(self) -> Path | None:
-        """The run folder that this session was made with."""
-        return self._explicit_root
+    def folder(self) -> RunFolder:
+        """Who named the run folder."""
+        return self._folder
 
     @property
     def root_log_dir(self) -> Path | None:
         """The run folder; None while nothing names or uses one."""
         if self._ledger is not None:
             return self._ledger.root
-        if self.registry.hyperparameters is not None:
-            return self._root()
-        return self._named_root()
+        handle = self.registry.hyperparameters
+        return self._folder.named(handle) if handle is None else self._folder.root(handle)
 
     def name_folder(self, log_dir: str | os.PathLike[str]) -> None:
         """Let a logger's `log_dir` be the run folder, unless something stronger names it.
@@ -185,8 +154,8 @@ class Session:
         Raises:
             InputError: values are already written elsewhere.
         """
-        self._logger_root = Path(log_dir)
-        self._check_root(self._logger_root)
+        self._check_root(Path(log_dir))
+        self._folder.logger = Path(log_dir)
 
     def register_hyperparameters(
         self, handle: Any, root: str | os.PathLike[str] | None = None
@@ -196,18 +165,20 @@ class Session:
         `root` is the run folder as an argument, and stronger than what stands in them.
 
         Raises:
-            InputError: values are already written elsewhere; nothing was registered.
+            InputError: values are already written elsewhere, or the name cannot be that of
+                a folder; nothing was registered.
         """
-        given = handle.get("root_log_dir") if isinstance(handle, Mapping) else None
-        wanted = root if root is not None else given or self._argument_root
-        if wanted:
-            self._check_root(Path(str(wanted)))
-        if root is not None:
-            self._argument_root = Path(root)
+        folder = RunFolder(self._folder.explicit)
+        folder.argument = self._folder.argument if root is None else Path(root)
+        folder.logger = self._folder.logger
+        wanted = folder.root(handle)
+        if folder.named(handle) is not None:
+            self._check_root(wanted)
+        self._folder = folder
         self.registry.register_hyperparameters(handle)
 
     def _check_root(self, wanted: Path) -> None:
-        if self._ledger is not None and self._explicit_root is None:
+        if self._ledger is not None and self._folder.explicit is None:
             here = self._ledger.root
             if here.resolve() != wanted.resolve():
                 raise InputError(
@@ -228,7 +199,7 @@ class Session:
 
     def _name_experiment(self) -> None:
         """Open a new hash when hyperparameters, architecture or discards have changed."""
-        named = self._explicit_root is not None or self._logger_root is not None
+        named = self._folder.explicit is not None or self._folder.logger is not None
         if named or self.registry.hyperparameters is not None:
             with self._lock:
                 self.experiment.follow(self.registry, self._ledger)
@@ -244,7 +215,8 @@ class Session:
             self._name_experiment()
 
     def _step_by_hand(self) -> None:
-        if self._mode == "w":
+        # Inside a batch of a watched loader, the loader's own safe point has passed.
+        if self._mode == "w" and self.batches.current is None:
             self.safe_point()
 
     # -- what is watched ------------------------------------------------------------------
