@@ -47,6 +47,7 @@ def get_current_experiment_hash() -> str | None:
         >>> wl.get_current_experiment_hash() is None
         True
     """
+    guard_worker("get_current_experiment_hash")
     session = current_or_none()
     return None if session is None else session.experiment_hash
 

@@ -121,6 +121,7 @@ def current_ids() -> SampleIds | None:
         >>> wl.current_ids() is None
         True
     """
+    guard_worker("current_ids")
     session = current_or_none()
     batch = None if session is None else session.batches.current
     return None if batch is None else batch.ids

@@ -65,6 +65,10 @@ def register_categorical_tag(tag: str, categories: Sequence[str]) -> None:
 
     Raises:
         InputError: no name, a value that is no string or empty, or a boolean tag's name.
+
+    Example:
+        >>> import weightslab as wl
+        >>> wl.register_categorical_tag("weather", ["rainy", "sunny"])
     """
     guard_worker("register_categorical_tag")
     _check_name(tag, "tag")
@@ -88,6 +92,14 @@ def set_categorical_tag(sample_ids: Any, tag: str, value: str | None) -> int:
 
     Raises:
         InputError: a value that is no string, or a boolean tag's name.
+
+    Example:
+        >>> import weightslab as wl
+        >>> wl.save_signals({"loss": [0.1, 2.0]}, ["a", "b"])
+        >>> wl.set_categorical_tag(["a"], "weather", "rainy")
+        1
+        >>> wl.get_samples_by_tag("weather")
+        ['a']
     """
     guard_worker("set_categorical_tag")
     _check_name(tag, "tag")
@@ -105,6 +117,21 @@ def discard_samples(sample_ids: Any, discarded: bool = True) -> int:
 
     Returns:
         How many samples changed. Durable when the call returns.
+
+    Raises:
+        InputError: something that is no id.
+
+    Ids that nobody knows are said once, and left out when their sample appears.
+
+    Example:
+        >>> import weightslab as wl
+        >>> wl.save_signals({"loss": [0.1, 2.0]}, ["a", "b"])
+        >>> wl.discard_samples("b")
+        1
+        >>> wl.get_discarded_samples()
+        ['b']
+        >>> wl.discard_samples("b", discarded=False)
+        1
     """
     guard_worker("discard_samples")
     session = current()
@@ -124,6 +151,11 @@ def get_samples_by_tag(
 
     Raises:
         InputError: no tag name, or a limit that is negative or no whole number.
+
+    Example:
+        >>> import weightslab as wl
+        >>> wl.get_samples_by_tag("hard", origin=None)
+        []
     """
     guard_worker("get_samples_by_tag")
     _check_name(tag, "tag")
@@ -132,7 +164,13 @@ def get_samples_by_tag(
 
 
 def get_discarded_samples(origin: str | None = "train", limit: int | None = None) -> list[str]:
-    """Ids of the samples that are discarded now; arguments as in `get_samples_by_tag`."""
+    """Ids of the samples that are discarded now; arguments as in `get_samples_by_tag`.
+
+    Example:
+        >>> import weightslab as wl
+        >>> wl.get_discarded_samples(origin=None)
+        []
+    """
     guard_worker("get_discarded_samples")
     _check_limit(limit)
     return discarded_ids(current().ledger, origin)[:limit]

@@ -39,7 +39,12 @@ def current_or_none() -> Session | None:
 
 
 def reset() -> None:
-    """Close the current session; the next verb starts afresh."""
+    """Close the current session; the next verb starts afresh.
+
+    Example:
+        >>> import weightslab as wl
+        >>> wl.reset()
+    """
     former = slot.swap(None)
     if former is not None:
         former.close()
