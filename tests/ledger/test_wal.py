@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from tests.ledger.support import UnmappedFiles
 from weightslab.ledger.files import Files
-from weightslab.ledger.records import Values, decode_values, encode_values
+from weightslab.ledger.records import decode_values, encode_values
 from weightslab.ledger.wal import LogWriter, log_files, read_log
 
 RECORDS = [b"first", b"", b"a longer third record", b"\0" * 40]
@@ -18,10 +18,10 @@ RECORDS = [b"first", b"", b"a longer third record", b"\0" * 40]
 
 def write_log(folder: Path, records: list[bytes], files: Files, file_bytes: int = 4096) -> None:
     writer = LogWriter(
-        files, folder, next_lsn=1, file_bytes=file_bytes, context=lambda: (9, [b"context"])
+        files, folder, next_lsn=1, file_bytes=file_bytes, context=lambda: (9, b"context")
     )
     for record in records:
-        writer.append(1, [record])
+        writer.append(1, record)
     writer.sync()
     writer.abandon()
 
@@ -80,9 +80,9 @@ def test_a_flipped_bit_anywhere_gives_a_prefix(tmp_path: Path) -> None:
 
 def test_retired_files_are_removed_and_later_ones_kept(tmp_path: Path) -> None:
     """Only files whose every record is published are removed."""
-    writer = LogWriter(Files(), tmp_path, next_lsn=1, file_bytes=2048, context=lambda: (9, []))
+    writer = LogWriter(Files(), tmp_path, next_lsn=1, file_bytes=2048, context=lambda: (9, b""))
     for _ in range(20):
-        last = writer.append(1, [bytes(500)])
+        last = writer.append(1, bytes(500))
     before = len(log_files(tmp_path))
     writer.retire(last // 2)
     after = len(log_files(tmp_path))
@@ -108,8 +108,8 @@ def test_values_survive_the_log_bit_for_bit(
     rows = np.array([3, 1, 1, 2**31 - 1], np.int32)
     annotations = np.array([1, 2, 1, 7], np.int32) if instances else None
     codes = tuple(range(len(block)))
-    record = Values(step, codes, block, rows, annotations, on_curve)
-    back = decode_values(b"".join(encode_values(record)))
+    payload = encode_values(step, codes, block, rows, annotations, on_curve=on_curve)
+    back = decode_values(payload)
     assert (back.step, back.codes, back.on_curve) == (step, codes, on_curve)
     assert back.block.tobytes() == block.tobytes()
     assert back.rows is not None

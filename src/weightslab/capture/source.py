@@ -67,6 +67,7 @@ class Source:
         self._manners = Manners(name, options.ids, self._is_foreign, self.say)
         self._samples: IndexedSamples | StreamedSamples | None = None
         self._ledger: Ledger | None = None
+        self._without_discards = -1
         self._seen: tuple[int, ...] = ()
         self._lay_out()
 
@@ -221,6 +222,9 @@ class Source:
         if ledger is None or not self.options.is_training:
             return
         view = ledger.discarded
+        if not view.count and view.version == self._without_discards:
+            return
+        self._without_discards = -1 if view.count else view.version
         seen = (view.version, *(base.moves for base in self.bases))
         if seen == self._seen:
             return

@@ -29,8 +29,6 @@ from weightslab.ledger.records import (
     CHANGE,
     VALUES,
     Floats,
-    Values,
-    block_of,
     encode_change,
     encode_values,
 )
@@ -263,15 +261,16 @@ class Ledger:
             self._launch()
         # The training thread waits for this: it logs the values and leaves the rest to
         # whoever drains. Each call spared here is a microsecond or two on cold caches.
-        block = block_of(list(signals.values()))
         with store.lock:
             known = store.codes
             try:
                 codes = tuple([known[name] for name in signals])
             except KeyError:
                 codes = tuple([self._code(name) for name in signals])
-            record = Values(step, codes, block, rows, annotations, log)
-            store.take_values(self._writer.log(VALUES, encode_values(record)), record)
+            columns = tuple(signals.values())
+            payload = encode_values(step, codes, columns, rows, annotations, on_curve=log)
+            lsn = self._writer.log(VALUES, payload)
+            store.take_values(lsn, payload, len(codes) * (1 if rows is None else len(rows)))
 
     def _wait_for_room(self) -> bool:
         """Wait a bounded time for the flush thread, unless the disk already refused."""

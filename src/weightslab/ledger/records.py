@@ -21,7 +21,6 @@ __all__ = [
     "VALUES",
     "Floats",
     "Values",
-    "block_of",
     "decode_change",
     "decode_values",
     "encode_change",
@@ -33,6 +32,7 @@ CHANGE = 2
 ARRAYS = 3
 
 _HEAD = struct.Struct("<qiiI")
+_HEAD_OF_ONE = struct.Struct("<qiiIi")
 _WIDE = 1
 _ON_CURVE = 2
 _INSTANCE = 4
@@ -60,37 +60,41 @@ class Values(NamedTuple):
     """Whether the mean of each column also belongs to the global curve."""
 
 
-def block_of(columns: Sequence[Floats]) -> Floats:
-    """Columns [n] as one block [k, n]: float64 when one of them is."""
-    if len(columns) == 1:
-        return columns[0][None].copy()
-    wide = any(column.dtype == np.float64 for column in columns)
-    shape = (len(columns), len(columns[0]))
-    block: Floats = np.empty(shape, np.float64) if wide else np.empty(shape, np.float32)
-    for at, column in enumerate(columns):
-        block[at] = column
-    return block
+def encode_values(
+    step: int,
+    codes: Sequence[int],
+    columns: Sequence[Floats],
+    rows: Rows | None,
+    annotations: Rows | None,
+    *,
+    on_curve: bool,
+) -> bytes:
+    """Payload of a record: `columns` are k arrays [n]; see `Values` for the rest.
 
-
-def encode_values(record: Values) -> list[bytes]:
-    """Payload of a record of values, as parts to be written one after the other."""
-    step, codes, block, rows, annotations, on_curve = record
-    flags = (_WIDE if block.itemsize == 8 else 0) | (_ON_CURVE if on_curve else 0)
-    n = 1
+    float64 when one of the columns is. Few operations: every training step waits for it.
+    """
+    flags = _ON_CURVE if on_curve else 0
+    k = len(columns)
+    for column in columns:
+        if column.itemsize == 8:
+            flags |= _WIDE
     if rows is None:
-        flags |= _SCALAR
-    else:
-        n = len(rows)
-        if annotations is not None:
-            flags |= _INSTANCE
-    k = len(codes)
-    parts = [_HEAD.pack(step, n, k, flags), struct.pack(f"<{k}i", *codes)]
-    if rows is not None:
-        parts.append(rows.tobytes())
-        if annotations is not None:
-            parts.append(annotations.tobytes())
-    parts.append(block.tobytes())
-    return parts
+        head = _HEAD.pack(step, 1, k, flags | _SCALAR) + struct.pack(f"<{k}i", *codes)
+        return b"".join((head, *_column_bytes(columns, flags)))
+    ids = [rows.tobytes()]
+    if annotations is not None:
+        flags |= _INSTANCE
+        ids.append(annotations.tobytes())
+    if k == 1:
+        head = _HEAD_OF_ONE.pack(step, len(rows), 1, flags, codes[0])
+        return b"".join((head, *ids, columns[0].tobytes()))
+    head = _HEAD.pack(step, len(rows), k, flags) + struct.pack(f"<{k}i", *codes)
+    return b"".join((head, *ids, *_column_bytes(columns, flags)))
+
+
+def _column_bytes(columns: Sequence[Floats], flags: int) -> tuple[bytes, ...]:
+    dtype = np.float64 if flags & _WIDE else np.float32
+    return tuple(column.astype(dtype, copy=False).tobytes() for column in columns)
 
 
 def decode_values(payload: bytes) -> Values:
@@ -111,10 +115,10 @@ def decode_values(payload: bytes) -> Values:
     return Values(step, codes, block, rows, annotations, bool(flags & _ON_CURVE))
 
 
-def encode_change(op: dict[str, Any], blob: bytes = b"") -> list[bytes]:
+def encode_change(op: dict[str, Any], blob: bytes = b"") -> bytes:
     """Payload of a change: JSON, then raw bytes (row numbers, mostly)."""
     text = json.dumps(op, separators=(",", ":"), ensure_ascii=True).encode()
-    return [struct.pack("<I", len(text)), text, blob]
+    return struct.pack("<I", len(text)) + text + blob
 
 
 def decode_change(payload: bytes) -> tuple[dict[str, Any], bytes]:

@@ -29,7 +29,7 @@ from weightslab.ledger.partitions import (
     fold_curve,
     rows_slice,
 )
-from weightslab.ledger.records import Values
+from weightslab.ledger.records import Values, decode_values
 from weightslab.ledger.samples import CategoryColumn, SampleTable
 from weightslab.ledger.segments import Chunk, concat_chunks, sort_chunk
 
@@ -72,8 +72,8 @@ class Store:
         """Rows of every tail, with those on curves counted once."""
         self.codes: dict[str, int] = {}
         """Codes by signal name."""
-        self._inbox: list[tuple[int, Values]] = []
-        """Logged values that no tail holds yet."""
+        self._inbox: list[tuple[int, bytes]] = []
+        """Logged records of values that no tail holds yet."""
         self._routes: dict[tuple[int, Kind], Partition] = {}
         self._cache = cache
         self._on_damage = on_damage
@@ -103,10 +103,10 @@ class Store:
 
     # -- applying records ---------------------------------------------------
 
-    def take_values(self, lsn: int, record: Values) -> None:
-        """Take a logged record of values; whoever looks next sorts it into the tails."""
-        self._inbox.append((lsn, record))
-        self.tail_rows += record.block.size
+    def take_values(self, lsn: int, payload: bytes, size: int) -> None:
+        """Take a logged record of `size` values; whoever looks next sorts it into the tails."""
+        self._inbox.append((lsn, payload))
+        self.tail_rows += size
 
     def restore_values(self, lsn: int, record: Values) -> bool:
         """Apply a record of the log where files lack it; whether they did."""
@@ -118,8 +118,8 @@ class Store:
         """Sort what was taken into the tails."""
         if self._inbox:
             inbox, self._inbox = self._inbox, []
-            for lsn, record in inbox:
-                self._apply_values(lsn, record)
+            for lsn, payload in inbox:
+                self._apply_values(lsn, decode_values(payload))
 
     def _apply_values(self, lsn: int, record: Values) -> int:
         """Put a record of values into the tails that lack it; how many values went in."""

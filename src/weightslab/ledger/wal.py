@@ -15,7 +15,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +29,6 @@ _FRAME = struct.Struct("<IIII")
 _COMMIT = struct.Struct("<I")
 _REST = struct.Struct("<III")
 _SEAL = 0x5AA5C33C
-
-Part = bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +77,22 @@ class _MappedLog:
         self._files = files
         self._map = mapped
         self._view = memoryview(mapped)
+        self._size = len(mapped)
         self._end = _HEADER.size
         self._synced = 0
         _HEADER.pack_into(mapped, 0, _MAGIC, first_lsn)
 
-    def append(self, kind: int, size: int, parts: Sequence[Part]) -> bool:
-        start = self._end + _FRAME.size
+    def append(self, kind: int, payload: bytes) -> bool:
+        size = len(payload)
+        end = self._end
+        start = end + _FRAME.size
         stop = start + size
-        if stop + 8 > len(self._map):
+        if stop + 8 > self._size:
             return False
-        view, at = self._view, start
-        for part in parts:
-            following = at + len(part)
-            view[at:following] = part
-            at = following
-        _REST.pack_into(self._map, start - 12, size, zlib.crc32(view[start:stop], kind), kind)
-        _COMMIT.pack_into(self._map, self._end, size ^ _SEAL)
+        view = self._view
+        view[start:stop] = payload
+        _REST.pack_into(view, end + 4, size, zlib.crc32(payload, kind), kind)
+        _COMMIT.pack_into(view, end, size ^ _SEAL)
         self._end = stop + (-size % 8)
         return True
 
@@ -120,10 +118,10 @@ class _AppendedLog:
         self._dirty = True
         os.write(self._descriptor, _HEADER.pack(_MAGIC, first_lsn))
 
-    def append(self, kind: int, size: int, parts: Sequence[Part]) -> bool:
+    def append(self, kind: int, payload: bytes) -> bool:
+        size = len(payload)
         if size > self._room:
             return False
-        payload = b"".join(parts)
         head = _FRAME.pack(size ^ _SEAL, size, zlib.crc32(payload, kind), kind)
         frame = head + payload + bytes(-size % 8)
         written = os.write(self._descriptor, frame)
@@ -148,7 +146,7 @@ class LogWriter:
     """Appends records to numbered files of one writer.
 
     Not safe for threads by itself: the ledger's lock guards it. `context` gives
-    the records that every new file begins with, so that each can be read alone.
+    the record that every new file begins with, so that each can be read alone.
 
     Raises OSError when a new file cannot be made; the record was not logged then.
     """
@@ -160,7 +158,7 @@ class LogWriter:
         *,
         next_lsn: int,
         file_bytes: int,
-        context: Callable[[], tuple[int, Sequence[Part]]],
+        context: Callable[[], tuple[int, bytes]],
     ) -> None:
         self._files = files
         self._folder = folder
@@ -176,13 +174,12 @@ class LogWriter:
         self._older = existing
         self.next_lsn = next_lsn
 
-    def append(self, kind: int, parts: Sequence[Part]) -> int:
+    def append(self, kind: int, payload: bytes) -> int:
         """Log one record; gives its number."""
-        size = sum(len(part) for part in parts)
-        if self._current is None or not self._current.append(kind, size, parts):
-            self._rotate(size)
+        if self._current is None or not self._current.append(kind, payload):
+            self._rotate(len(payload))
             assert self._current is not None
-            if not self._current.append(kind, size, parts):
+            if not self._current.append(kind, payload):
                 raise OSError(f"{self._current.path}: the log took only a part of a record")
         lsn = self.next_lsn
         self.next_lsn += 1
@@ -197,15 +194,14 @@ class LogWriter:
         self._files.make_folder(self._folder)
         self._number += 1
         path = self._folder / f"{self._number:06d}.wal"
-        kind, parts = self._context()
-        context_size = sum(len(part) for part in parts)
-        room = max(self._file_bytes, size + context_size + 256)
+        kind, context = self._context()
+        room = max(self._file_bytes, size + len(context) + 256)
         mapped = self._files.map_log(path, room)
         if mapped is not None:
             self._current = _MappedLog(self._files, path, mapped, self.next_lsn)
         else:
             self._current = _AppendedLog(self._files, path, room, self.next_lsn)
-        if not self._current.append(kind, context_size, parts):
+        if not self._current.append(kind, context):
             raise OSError(f"{path}: the log took only a part of a record")
         self.next_lsn += 1
 

@@ -7,7 +7,7 @@ writing goes on when the disk does.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from weightslab.ledger.claim import claim_writer, clear_temporary
 from weightslab.ledger.files import Files, Lock
@@ -95,7 +95,7 @@ class Writer:
         """Whether the folder could be claimed."""
         return self._wal is not None
 
-    def _context(self) -> tuple[int, Sequence[bytes]]:
+    def _context(self) -> tuple[int, bytes]:
         store = self._store
         op = {
             "op": "context",
@@ -120,7 +120,7 @@ class Writer:
         """Number that the next record gets, unless the log begins a new file with it."""
         return self._unlogged_lsn if self._wal is None else self._wal.next_lsn
 
-    def log(self, kind: int, parts: Sequence[bytes]) -> int:
+    def log(self, kind: int, payload: bytes) -> int:
         """Log a record and give its number; while the disk refuses it is only numbered."""
         wal = self._wal
         if wal is None:
@@ -128,7 +128,7 @@ class Writer:
             return self._unlogged_lsn - 1
         if not self._log_retry_at or time.monotonic() >= self._log_retry_at:
             try:
-                lsn = wal.append(kind, parts)
+                lsn = wal.append(kind, payload)
             except OSError as error:
                 self._log_retry_at = time.monotonic() + _LOG_RETRY_S
                 self.disk_failed(error)

@@ -33,17 +33,19 @@ class Experiment:
         self._looked_at = float("-inf")
         self._digits = ""
 
-    def follow(self, registry: Registry, ledger: Ledger | None) -> None:
-        """Take in what changed since the last call; a change opens a new hash in the ledger.
+    def is_current(self, registry: Registry, ledger: Ledger | None) -> bool:
+        """Whether nothing is known to have changed: a few comparisons.
 
-        Costs a few comparisons when nothing did. The handle of the hyperparameters does
-        not say when somebody writes to it: it is looked at four times a second.
+        The handle of the hyperparameters does not say when somebody writes to it: it is
+        looked at four times a second.
         """
         content = (registry.version, -1 if ledger is None else ledger.discarded.version)
-        now = time.monotonic()
-        if content == self._content and now - self._looked_at < _LOOK_S:
-            return
-        self._looked_at = now
+        return content == self._content and time.monotonic() - self._looked_at < _LOOK_S
+
+    def follow(self, registry: Registry, ledger: Ledger | None) -> None:
+        """Take in what changed since the last call; a change opens a new hash in the ledger."""
+        content = (registry.version, -1 if ledger is None else ledger.discarded.version)
+        self._looked_at = time.monotonic()
         digits = hyperparameter_digits(plain_hyperparameters(registry.hyperparameters))
         if content == self._content and digits == self._digits:
             return

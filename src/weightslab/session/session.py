@@ -201,6 +201,8 @@ class Session:
         """Open a new hash when hyperparameters, architecture or discards have changed."""
         named = self._folder.explicit is not None or self._folder.logger is not None
         if named or self.registry.hyperparameters is not None:
+            if self.experiment.is_current(self.registry, self._ledger):
+                return
             with self._lock:
                 self.experiment.follow(self.registry, self._ledger)
 
