@@ -26,13 +26,14 @@ def resolve_rows(ledger: Ledger, ids: Any, batch: BatchIds | None, home: str) ->
     names = id_texts(ids)
     found = find_rows(ledger.ids, names, home if batch is None else batch.origin)
     origin = "train" if batch is None else batch.origin
-    if all(row is not None for row in found):
-        rows = np.array(found, np.int32).reshape(len(names))
-        unseen = ledger.ids.unseen(rows)
-        if len(unseen):
-            ledger.ids.add_origin(unseen, origin)
-        return rows
-    missing = [name for name, row in zip(names, found, strict=True) if row is None]
-    made = dict(zip(missing, ledger.ids.add(missing, origin).tolist(), strict=True))
-    pairs = zip(names, found, strict=True)
-    return np.array([made[n] if row is None else row for n, row in pairs], np.int32)
+    if None in found:
+        missing = [name for name, row in zip(names, found, strict=True) if row is None]
+        made = dict(zip(missing, ledger.ids.add(missing, origin).tolist(), strict=True))
+        pairs = zip(names, found, strict=True)
+        found = [made[name] if row is None else row for name, row in pairs]
+    rows = np.array(found, np.int32).reshape(len(names))
+    # Ids that were tagged or discarded before anybody saw them have a row without an origin.
+    unseen = ledger.ids.unseen(rows)
+    if len(unseen):
+        ledger.ids.add_origin(unseen, origin)
+    return rows
