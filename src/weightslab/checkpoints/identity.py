@@ -27,13 +27,27 @@ def hyperparameter_digits(values: Mapping[str, Any] | None) -> str:
     """Eight digits of hyperparameters; the order of keys does not matter."""
     if values is None:
         return _NOTHING
-    content = {str(k): v for k, v in values.items() if k not in _NOT_CONTENT}
-    return _digits(json.dumps(content, sort_keys=True, default=_text, separators=(",", ":")))
+    content = {k: v for k, v in values.items() if k not in _NOT_CONTENT}
+    return _digits(
+        json.dumps(_plain(content), sort_keys=True, default=_text, separators=(",", ":"))
+    )
+
+
+def _plain(value: Any) -> Any:
+    """`value` with keys that are text at every depth: JSON sorts no mixed ones."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
 
 
 def _text(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001  # an object of the user's
+        return type(value).__qualname__
     # The default repr of an object holds its address, which no other process shares.
-    text = repr(value)
     return type(value).__qualname__ if " at 0x" in text else text
 
 
@@ -41,14 +55,22 @@ def architecture_digits(models: Iterable[tuple[str, Any]]) -> str:
     """Eight digits of models: their module classes, parameter and buffer names and shapes."""
     lines = []
     for name, model in models:
-        lines.append(name)
+        lines.append(str(name))
         if hasattr(model, "named_modules"):
             lines += [f"{path} {type(m).__qualname__}" for path, m in model.named_modules()]
-            lines += [f"{p} {tuple(t.shape)} {t.dtype}" for p, t in model.named_parameters()]
-            lines += [f"{p} {tuple(t.shape)} {t.dtype}" for p, t in model.named_buffers()]
+            lines += [f"{p} {_shape(t)} {t.dtype}" for p, t in model.named_parameters()]
+            lines += [f"{p} {_shape(t)} {t.dtype}" for p, t in model.named_buffers()]
         else:
             lines.append(type(model).__qualname__)
     return _digits("\n".join(lines)) if lines else _NOTHING
+
+
+def _shape(tensor: Any) -> str:
+    """The shape as text; that of a lazy module's parameter is not known before its first batch."""
+    try:
+        return str(tuple(tensor.shape))
+    except RuntimeError:
+        return "lazy"
 
 
 class DiscardDigest:

@@ -32,6 +32,7 @@ class Experiment:
         self._content: tuple[int, int] | None = None
         self._looked_at = float("-inf")
         self._digits = ""
+        self._architecture = ""
 
     def is_current(self, registry: Registry, ledger: Ledger | None) -> bool:
         """Whether nothing is known to have changed: a few comparisons.
@@ -49,14 +50,14 @@ class Experiment:
         digits = hyperparameter_digits(plain_hyperparameters(registry.hyperparameters))
         if content == self._content and digits == self._digits:
             return
+        if self._content is None or content[0] != self._content[0]:
+            # As it was registered: a lazy module that learns its shapes is no other model.
+            models = sorted(registry.models.items(), key=lambda item: str(item[0]))
+            self._architecture = architecture_digits(models)
         self._content, self._digits = content, digits
         if ledger is not None:
             self._follow_discards(ledger)
-        self.hash = experiment_hash(
-            digits,
-            architecture_digits(sorted(registry.models.items())),
-            self._discards.digits,
-        )
+        self.hash = experiment_hash(digits, self._architecture, self._discards.digits)
         if ledger is not None:
             ledger.edit.set_experiment(self.hash)
 

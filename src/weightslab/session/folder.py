@@ -30,7 +30,11 @@ class RunFolder:
         self.logger: Path | None = None
 
     def named(self, hyperparameters: Any) -> Path | None:
-        """The folder that somebody named; None for the default."""
+        """The folder that somebody named; None for the default.
+
+        Raises:
+            InputError: `root_log_dir` of the hyperparameters cannot be read.
+        """
         given = _value(hyperparameters, "root_log_dir")
         in_them = Path(str(given)) if given else None
         variable = os.environ.get(ROOT_VARIABLE)
@@ -42,7 +46,8 @@ class RunFolder:
         """The folder.
 
         Raises:
-            InputError: an experiment name that would lead out of the folder of runs.
+            InputError: an experiment name that would lead out of the folder of runs, or
+                that cannot be read.
         """
         named = self.named(hyperparameters)
         if named is not None:
@@ -57,4 +62,12 @@ class RunFolder:
 
 
 def _value(hyperparameters: Any, name: str) -> Any:
-    return hyperparameters.get(name) if isinstance(hyperparameters, Mapping) else None
+    if not isinstance(hyperparameters, Mapping):
+        return None
+    try:
+        return hyperparameters.get(name)
+    except Exception as error:  # an interpolation that leads nowhere, or a mapping of the user's
+        raise InputError(
+            f"{name} of the hyperparameters cannot be read ({type(error).__name__}: {error}): "
+            f"write it out, or leave it away"
+        ) from error

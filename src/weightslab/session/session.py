@@ -165,8 +165,8 @@ class Session:
         `root` is the run folder as an argument, and stronger than what stands in them.
 
         Raises:
-            InputError: values are already written elsewhere, or the name cannot be that of
-                a folder; nothing was registered.
+            InputError: values are already written elsewhere, or the name cannot be read or
+                cannot be that of a folder; nothing was registered.
         """
         folder = RunFolder(self._folder.explicit)
         folder.argument = self._folder.argument if root is None else Path(root)
@@ -201,20 +201,35 @@ class Session:
         """Open a new hash when hyperparameters, architecture or discards have changed."""
         named = self._folder.explicit is not None or self._folder.logger is not None
         if named or self.registry.hyperparameters is not None:
-            if self.experiment.is_current(self.registry, self._ledger):
-                return
-            with self._lock:
-                self.experiment.follow(self.registry, self._ledger)
+            try:
+                if self.experiment.is_current(self.registry, self._ledger):
+                    return
+                with self._lock:
+                    self.experiment.follow(self.registry, self._ledger)
+            except Exception as error:  # noqa: BLE001  # it reads objects of the user's
+                self._say_failed("the experiment hash stays as it was", error)
 
     # -- training --------------------------------------------------------------------
 
     def safe_point(self) -> None:
-        """The top of a training step: what was edited since the last one takes effect."""
+        """The top of a training step: what was edited since the last one takes effect.
+
+        An error of ours is said once and counted; the training that called never sees it.
+        """
         self._training = True
         if self._mode == "w":
-            if self._ledger is None:
-                self._open()
-            self._name_experiment()
+            try:
+                if self._ledger is None:
+                    self._open()
+                self._name_experiment()
+            except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
+                self._say_failed("nothing is recorded", error)
+
+    def _say_failed(self, what: str, error: Exception) -> None:
+        self.notices.warn_once(
+            ("safe point", type(error).__name__),
+            f"{what}, and training goes on: {type(error).__name__}: {error}",
+        )
 
     def _step_by_hand(self) -> None:
         # Inside a batch of a watched loader, the loader's own safe point has passed.
