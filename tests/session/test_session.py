@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -135,8 +136,6 @@ def test_status_tells_what_waits(tmp_path: Path) -> None:
 
 def test_a_value_written_through_the_handle_changes_the_hash(tmp_path: Path) -> None:
     """An edit through the hyperparameters' handle opens a new hash at a following step."""
-    import time
-
     hp = wl.watch_or_edit({"optimizer": {"lr": 1}}, flag="hp", root_log_dir=str(tmp_path / "r"))
     wl.save_signals({"loss": [1.0]}, ["a"])
     first = wl.get_current_experiment_hash()
@@ -151,3 +150,30 @@ def test_an_experiment_name_cannot_leave_the_folder_of_runs() -> None:
     with pytest.raises(InputError, match="leads out"):
         wl.watch_or_edit({"experiment_name": "../x"}, flag="hp")
     assert sessions.current().registry.hyperparameters is None
+
+
+def test_a_discarded_sample_that_is_renamed_has_the_hash_of_its_name(tmp_path: Path) -> None:
+    """Discarded as train/3 and then named img_3: the hash is that of discarding img_3."""
+    with wl.Session(tmp_path / "named later") as session:
+        rows = session.ledger.register("train", range(5))
+        session.safe_point()
+        bare = session.experiment.hash
+        wl.discard_samples(["train/3"])
+        session.safe_point()
+        unnamed = session.experiment.hash
+        session.ledger.ids.rename(rows[3:4], ["img_3"])
+        time.sleep(0.3)
+        session.safe_point()
+        named = session.experiment.hash
+        session.ledger.ids.rename(rows[3:4], ["img_33"])
+        wl.discard_samples(["img_33"], discarded=False)
+        session.safe_point()
+        restored = session.experiment.hash
+    with wl.Session(tmp_path / "named at once") as session:
+        rows = session.ledger.register("train", range(5))
+        session.ledger.ids.rename(rows[3:4], ["img_3"])
+        wl.discard_samples(["img_3"])
+        session.safe_point()
+        assert named == session.experiment.hash
+    assert restored == bare
+    assert len({bare, unnamed, named}) == 3

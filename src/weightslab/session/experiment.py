@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,15 @@ from weightslab.session.registry import Registry
 __all__ = ["Experiment"]
 
 _LOOK_S = 0.25
+_LOOK_S_BY_NAME = 1e-5
+"""A hundred times what looking at one name takes: a hundredth of the training thread's time."""
+
+
+class _Counted(NamedTuple):
+    """What a discarded sample was called when it went into the digest."""
+
+    own_name: str | None
+    sample_id: str
 
 
 class Experiment:
@@ -28,7 +38,7 @@ class Experiment:
         self.hash: str | None = None
         """The current name; None until there is something to name."""
         self._discards = DiscardDigest()
-        self._discarded = np.zeros(0, np.bool_)
+        self._counted: dict[int, _Counted] = {}
         self._content: tuple[int, int] | None = None
         self._looked_at = float("-inf")
         self._digits = ""
@@ -37,18 +47,21 @@ class Experiment:
     def is_current(self, registry: Registry, ledger: Ledger | None) -> bool:
         """Whether nothing is known to have changed: a few comparisons.
 
-        The handle of the hyperparameters does not say when somebody writes to it: it is
-        looked at four times a second.
+        The handle of the hyperparameters does not say when somebody writes to it, nor do
+        ids when they are renamed: both are looked at four times a second, less often where
+        there are many discarded names to look at.
         """
         content = (registry.version, -1 if ledger is None else ledger.discarded.version)
-        return content == self._content and time.monotonic() - self._looked_at < _LOOK_S
+        pause_s = max(_LOOK_S, _LOOK_S_BY_NAME * len(self._counted))
+        return content == self._content and time.monotonic() - self._looked_at < pause_s
 
     def follow(self, registry: Registry, ledger: Ledger | None) -> None:
         """Take in what changed since the last call; a change opens a new hash in the ledger."""
         content = (registry.version, -1 if ledger is None else ledger.discarded.version)
         self._looked_at = time.monotonic()
         digits = hyperparameter_digits(plain_hyperparameters(registry.hyperparameters))
-        if content == self._content and digits == self._digits:
+        renamed = [] if ledger is None else self._renamed(ledger)
+        if content == self._content and digits == self._digits and not renamed:
             return
         if self._content is None or content[0] != self._content[0]:
             # As it was registered: a lazy module that learns its shapes is no other model.
@@ -56,18 +69,22 @@ class Experiment:
             self._architecture = architecture_digits(models)
         self._content, self._digits = content, digits
         if ledger is not None:
-            self._follow_discards(ledger)
+            self._follow_discards(ledger, renamed)
         self.hash = experiment_hash(digits, self._architecture, self._discards.digits)
         if ledger is not None:
             ledger.edit.set_experiment(self.hash)
 
-    def _follow_discards(self, ledger: Ledger) -> None:
-        rows = np.arange(len(ledger.ids), dtype=np.int32)
-        now = ledger.discarded.of(rows)
-        before = np.zeros(len(now), np.bool_)
-        before[: len(self._discarded)] = self._discarded
-        for row in np.flatnonzero(now & ~before).tolist():
-            self._discards.add(ledger.ids.name(row))
-        for row in np.flatnonzero(before & ~now).tolist():
-            self._discards.remove(ledger.ids.name(row))
-        self._discarded = now
+    def _renamed(self, ledger: Ledger) -> list[int]:
+        """Rows that are in the digest under a name that is no longer theirs."""
+        own_name = ledger.ids.own_name
+        return [row for row, held in self._counted.items() if own_name(row) != held.own_name]
+
+    def _follow_discards(self, ledger: Ledger, renamed: list[int]) -> None:
+        ids = ledger.ids
+        discarded = ledger.discarded.of(np.arange(len(ids), dtype=np.int32))
+        now = set(np.flatnonzero(discarded).tolist())
+        for row in (self._counted.keys() - now).union(renamed):
+            self._discards.remove(self._counted.pop(row).sample_id)
+        for row in now - self._counted.keys():
+            counted = self._counted[row] = _Counted(ids.own_name(row), ids.name(row))
+            self._discards.add(counted.sample_id)
