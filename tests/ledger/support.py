@@ -33,15 +33,17 @@ def samples(root: Path) -> list[dict[str, Any]]:
 
 
 def run_script(
-    script: str, *arguments: object, check: bool = False
+    script: str, *arguments: object, check: bool = False, path: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script in a process of its own."""
+    """Run a script in a process of its own; with `path`, it finds what this one imports."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)} if path else None
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
         capture_output=True,
         text=True,
         check=check,
         timeout=120,
+        env=environment,
     )
 
 
@@ -51,6 +53,13 @@ class FailingFiles(Files):
     def __init__(self) -> None:
         super().__init__()
         self.broken = False
+        self.unsynced = False
+        """Whether folders cannot be synced."""
+
+    def sync_folder(self, path: Path) -> None:
+        if self.unsynced:
+            raise OSError(errno.EIO, "Input/output error")
+        super().sync_folder(path)
 
     def _refuse(self) -> None:
         if self.broken:
@@ -63,6 +72,10 @@ class FailingFiles(Files):
     def map_log(self, path: Path, size_bytes: int) -> Any:
         self._refuse()
         return super().map_log(path, size_bytes)
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        self._refuse()
+        return super().write(descriptor, data)
 
     def publish(self, temporary: Path, target: Path, write: Callable[[BinaryIO], object]) -> None:
         self._refuse()
@@ -89,6 +102,13 @@ class DyingFiles(Files):
     def remove(self, path: Path) -> None:
         self._count()
         super().remove(path)
+
+
+class UnmappedFailingFiles(FailingFiles):
+    """The same on a file system that cannot preallocate."""
+
+    def map_log(self, path: Path, size_bytes: int) -> None:
+        self._refuse()
 
 
 class UnmappedFiles(Files):

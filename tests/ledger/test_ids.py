@@ -116,3 +116,11 @@ def test_everything_about_ids_survives_closing(tmp_path: Path) -> None:
     assert again.ids.block("train", np.array([7], np.int64)).tolist() == [rows[2]]
     assert again.ids.find("later") == rows[0]
     again.close()
+
+
+def test_one_call_cannot_give_one_name_twice(ledger: Ledger) -> None:
+    """Two rows that are to get one name in one call are refused, and nothing is renamed."""
+    rows = ledger.ids.block("train", range(2))
+    with pytest.raises(InputError, match="'x' already belongs"):
+        ledger.ids.rename(rows, ["x", "x"])
+    assert ledger.ids.find("x") is None

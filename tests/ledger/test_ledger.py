@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
 import math
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.ledger.support import UnmappedFiles, read_ledger, sample_rows, samples
+from tests.ledger.support import UnmappedFiles, read_ledger, run_script, sample_rows, samples
 from weightslab.errors import ReadOnlyError
 from weightslab.ledger import Ledger, LedgerOptions
 from weightslab.ledger.files import Files
@@ -267,3 +270,76 @@ def test_large_arrays_go_to_files_within_their_budget(tmp_path: Path) -> None:
     assert np.load(kept[0]).dtype == np.float16
     assert ledger.status()["large_arrays_left_out"] == 6
     assert any("left out" in message for message in ledger.notices.messages())
+
+
+def test_a_flush_beside_a_close_publishes_once(tmp_path: Path) -> None:
+    """A flush on one thread while another closes writes every row once."""
+
+    class Slow(Files):
+        def sync(self, descriptor: int) -> None:
+            time.sleep(0.02)
+            super().sync(descriptor)
+
+    ledger = Ledger(tmp_path, files=Slow())
+    fill(ledger)
+    thread = threading.Thread(target=ledger.flush)
+    thread.start()
+    time.sleep(0.01)
+    ledger.close()
+    thread.join()
+    assert len(sample_rows(tmp_path)) == 12
+
+
+def test_the_latest_value_is_the_newest_across_hashes_after_a_kill(tmp_path: Path) -> None:
+    """The latest value is the one that was saved last, whatever its experiment is called."""
+    ledger = Ledger(tmp_path)
+    rows = ledger.ids.add(["a"], "train")
+    for at, experiment in enumerate(("f" * 24, "0" * 24)):
+        ledger.edit.set_experiment(experiment)
+        ledger.append_samples({"loss": np.array([float(at)])}, rows, step=at)
+    ledger.flush()
+    assert samples(tmp_path)[0]["signals//loss"] == 1.0
+    ledger.close()
+
+
+def test_a_small_array_takes_the_place_of_a_large_one(tmp_path: Path) -> None:
+    """Of arrays of changing size the newest is the sample's, also after closing."""
+    ledger = Ledger(tmp_path)
+    rows = ledger.ids.add(["a"], "train")
+    ledger.append_arrays("preds", rows, np.ones((1, 64, 64), np.int64))
+    ledger.flush()
+    ledger.append_arrays("preds", rows, np.array([[1, 2]]))
+    ledger.close()
+    assert samples(tmp_path)[0]["prediction"] == "[1, 2]"
+    assert list((tmp_path / "arrays").rglob("*.npy")) == []
+
+
+def test_the_registry_of_signals_keeps_what_it_knew(tmp_path: Path) -> None:
+    """signals.json names every signal of the folder, also after a launch that saved none."""
+    ledger = Ledger(tmp_path)
+    fill(ledger)
+    ledger.close()
+    again = Ledger(tmp_path)
+    again.edit.tag(again.ids.add(["x"], "train"), "t", True)
+    again.close()
+    assert json.loads((tmp_path / "signals.json").read_text()) == {"loss": "loss"}
+    assert json.loads((tmp_path / "tags.json").read_text())["tags"] == ["t"]
+
+
+def test_writing_and_reading_a_folder_never_imports_pandas(tmp_path: Path) -> None:
+    """The ledger works without pandas, and does not load it where it is installed."""
+    script = """
+    import sys, numpy as np
+    from weightslab.ledger import Ledger
+    for _ in range(2):
+        ledger = Ledger(sys.argv[1])
+        rows = ledger.ids.add(["a", "b"], "train")
+        ledger.append_samples({"loss": np.array([1.0, 2.0])}, rows, step=0)
+        ledger.append_instances({"iou": np.array([1.0])}, rows[:1], rows[:1] + 1, step=0)
+        ledger.append_arrays("preds", rows, np.ones((2, 3)))
+        ledger.edit.tag(rows, "t", True)
+        ledger.edit.categorize(rows[:1], "c", "x")
+        ledger.close()
+    print("pandas" in sys.modules, "polars" in sys.modules)
+    """
+    assert run_script(script, tmp_path / "run", check=True).stdout.split() == ["False", "False"]

@@ -9,7 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from weightslab.ledger.arrays import ArrayRecord
-from weightslab.ledger.columns import read_table
+from weightslab.ledger.columns import (
+    arrow,
+    arrow_binaries,
+    arrow_lists,
+    arrow_strings,
+    read_table,
+)
 from weightslab.ledger.segments import read_footer, write_parquet
 
 __all__ = ["load_arrays", "write_arrays"]
@@ -26,12 +32,12 @@ def write_arrays(records: list[ArrayRecord], lsn: int, stream: BinaryIO) -> None
     keys = list(newest)
     values = [record.values[at] for record, at in newest.values()]
     columns = {
-        "row": pa.array([row for _, row, _ in keys], pa.int32()),
-        "annotation_id": pa.array([annotation for _, _, annotation in keys], pa.int32()),
-        "field": pa.array([field for field, _, _ in keys], pa.string()),
-        "dtype": pa.array([value.dtype.str for value in values], pa.string()),
-        "shape": pa.array([list(value.shape) for value in values], pa.list_(pa.int32())),
-        "data": pa.array([value.tobytes() for value in values], pa.binary()),
+        "row": arrow(np.array([row for _, row, _ in keys], np.int32), pa.int32()),
+        "annotation_id": arrow(np.array([a for _, _, a in keys], np.int32), pa.int32()),
+        "field": arrow_strings([field for field, _, _ in keys]),
+        "dtype": arrow_strings([value.dtype.str for value in values]),
+        "shape": arrow_lists([np.array(value.shape, np.int32) for value in values]),
+        "data": arrow_binaries([value.tobytes() for value in values]),
     }
     write_parquet(pa.table(columns), {"lsn": lsn}, stream)
 

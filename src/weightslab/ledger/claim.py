@@ -6,7 +6,6 @@ import json
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from weightslab.errors import FolderError, LedgerFormatError
 from weightslab.ledger.files import Files, Lock
@@ -17,7 +16,6 @@ __all__ = [
     "check_format",
     "claim_writer",
     "clear_temporary",
-    "is_run_folder",
     "new_launch",
 ]
 
@@ -126,8 +124,3 @@ def new_launch(files: Files, layout: Layout, rank: int) -> int:
             return number
         except FileExistsError:
             number += 1
-
-
-def is_run_folder(path: Path) -> bool:
-    """Whether a folder holds a ledger."""
-    return Layout(path).manifest.is_file()

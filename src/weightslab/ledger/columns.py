@@ -1,11 +1,12 @@
 """Numpy columns as Arrow and back, without pandas.
 
-`pa.array(numpy)` and `.to_numpy()` import pandas where it is installed, which costs
-up to two seconds: columns are built from buffers and read through them.
+`pa.array` and `.to_numpy()` import pandas where it is installed, which costs up to two
+seconds: columns are built from buffers and read through them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-__all__ = ["arrow", "arrow_bools", "column", "flags", "read_table"]
+__all__ = [
+    "arrow",
+    "arrow_binaries",
+    "arrow_bools",
+    "arrow_lists",
+    "arrow_strings",
+    "column",
+    "flags",
+    "read_table",
+]
 
 
 def arrow(
@@ -32,9 +42,41 @@ def arrow_bools(values: npt.NDArray[np.bool_]) -> pa.Array:
     return pa.Array.from_buffers(pa.bool_(), len(values), [None, bits])
 
 
+def arrow_strings(values: Sequence[str | None]) -> pa.Array:
+    """Strings as Arrow, null where None."""
+    return _arrow_bytes([None if v is None else v.encode() for v in values], pa.string())
+
+
+def arrow_binaries(values: Sequence[bytes]) -> pa.Array:
+    """Raw bytes as Arrow."""
+    return _arrow_bytes(values, pa.binary())
+
+
+def _arrow_bytes(values: Sequence[bytes | None], kind: pa.DataType) -> pa.Array:
+    known = np.array([value is not None for value in values], np.bool_)
+    sizes = [0 if value is None else len(value) for value in values]
+    offsets = np.zeros(len(values) + 1, np.int32)
+    np.cumsum(sizes, out=offsets[1:])
+    mask = None if known.all() else pa.py_buffer(np.packbits(known, bitorder="little"))
+    data = pa.py_buffer(b"".join(value for value in values if value is not None))
+    return pa.Array.from_buffers(kind, len(values), [mask, pa.py_buffer(offsets), data])
+
+
+def arrow_lists(values: Sequence[npt.NDArray[np.int32]]) -> pa.Array:
+    """Lists of int32 as Arrow."""
+    offsets = np.zeros(len(values) + 1, np.int32)
+    np.cumsum([len(value) for value in values], out=offsets[1:])
+    flat = np.concatenate(values) if values else np.zeros(0, np.int32)
+    return pa.ListArray.from_arrays(
+        arrow(offsets, pa.int32()), arrow(flat.astype(np.int32), pa.int32())
+    )
+
+
 def _whole(table: pa.Table, name: str) -> pa.Array:
     chunked = table.column(name)
-    return pa.concat_arrays(chunked.chunks) if chunked.num_chunks else pa.array([], chunked.type)
+    if chunked.num_chunks == 1:
+        return chunked.chunk(0)
+    return pa.concat_arrays(chunked.chunks) if chunked.num_chunks else pa.nulls(0, chunked.type)
 
 
 def column(table: pa.Table, name: str, dtype: Any) -> npt.NDArray[Any]:

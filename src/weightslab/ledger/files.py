@@ -15,10 +15,11 @@ import mmap
 import os
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["Files", "Lock"]
+__all__ = ["Files", "Lock", "MappedFile"]
 
 _UNMAPPABLE = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV, errno.ENOSYS}
 
@@ -34,6 +35,14 @@ class Lock:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class MappedFile:
+    """A file in memory. It is synced by its descriptor: `mmap.flush` would hold the GIL."""
+
+    map: mmap.mmap
+    descriptor: int
 
 
 class Files:
@@ -63,7 +72,7 @@ class Files:
             raise
         return Lock(descriptor)
 
-    def map_log(self, path: Path, size_bytes: int) -> mmap.mmap | None:
+    def map_log(self, path: Path, size_bytes: int) -> MappedFile | None:
         """Preallocate and map a new file; None where this file system cannot do that.
 
         Blocks are really taken: a sparse map on a full disk would be a SIGBUS later.
@@ -71,15 +80,14 @@ class Files:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             os.posix_fallocate(descriptor, 0, size_bytes)
-            return mmap.mmap(descriptor, size_bytes)
+            return MappedFile(mmap.mmap(descriptor, size_bytes), descriptor)
         except OSError as error:
+            os.close(descriptor)
             with contextlib.suppress(OSError):
                 path.unlink()
             if error.errno in _UNMAPPABLE:
                 return None
             raise
-        finally:
-            os.close(descriptor)
 
     def open_appending(self, path: Path) -> int:
         """Open a new file for plain appends; gives a descriptor."""
@@ -90,11 +98,9 @@ class Files:
         """Flush a descriptor to the disk."""
         os.fsync(descriptor)
 
-    def sync_map(self, mapped: mmap.mmap, start: int, stop: int) -> None:
-        """Flush `start..stop` of a map to the disk."""
-        aligned = start - start % mmap.PAGESIZE
-        if stop > aligned:
-            mapped.flush(aligned, stop - aligned)
+    def write(self, descriptor: int, data: bytes) -> int:
+        """Append bytes to a descriptor; gives how many were taken."""
+        return os.write(descriptor, data)
 
     def sync_folder(self, path: Path) -> None:
         """Flush a folder's entries to the disk."""
@@ -122,7 +128,12 @@ class Files:
                 stream.flush()
                 self.sync(stream.fileno())
             self.rename(path, target)
-        self.sync_folder(target.parent)
+        try:
+            self.sync_folder(target.parent)
+        except OSError:
+            # Not published after all: what is tried again must not stand there twice.
+            self.remove(target)
+            raise
 
     def rename(self, source: Path, target: Path) -> None:
         """Rename within one file system, replacing the target."""

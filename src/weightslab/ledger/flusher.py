@@ -18,7 +18,7 @@ class Flusher:
 
     `is_due` says whether a flush is due, given the seconds since the last one.
 
-    `lock` is held while files are written, so that a fork finds the thread at rest.
+    `lock` lets one thread publish at a time.
     """
 
     def __init__(
@@ -46,9 +46,10 @@ class Flusher:
         self._wake.set()
 
     def flush_now(self) -> None:
-        """Publish on the calling thread."""
+        """Publish on the calling thread; nothing once the ledger is being closed."""
         with self.lock:
-            self._flush()
+            if not self._stopped:
+                self._flush()
 
     def stop(self) -> None:
         """End the thread and wait for it."""

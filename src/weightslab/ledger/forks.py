@@ -7,6 +7,7 @@ one of pyarrow's); the parent goes on; the child owns nothing of it.
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from typing import Any, Protocol
 
@@ -28,7 +29,7 @@ class Forkable(Protocol):
 
 
 _ledgers: weakref.WeakSet[Forkable] = weakref.WeakSet()
-_held: list[Any] = []
+_local = threading.local()
 _registered = False
 
 
@@ -42,15 +43,17 @@ def guard_forks(ledger: Forkable) -> None:
 
 
 def _before() -> None:
+    _local.held = []
     for ledger in list(_ledgers):
         for lock in () if ledger.closed else ledger.locks():
             lock.acquire()
-            _held.append(lock)
+            _local.held.append(lock)
 
 
 def _release() -> None:
-    while _held:
-        _held.pop().release()
+    held: list[Any] = getattr(_local, "held", [])
+    while held:
+        held.pop().release()
 
 
 def _in_parent() -> None:

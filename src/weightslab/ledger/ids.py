@@ -270,9 +270,12 @@ class IdStore:
         """
         with self._lock:
             pairs = list(zip(rows.tolist(), names, strict=True))
+            taken: dict[str, int] = {}
             for row, name in pairs:
-                holder = self.find(name)
-                if holder is not None and holder != row:
+                holder = taken.setdefault(name, row)
+                if holder == row:
+                    holder = row if (held := self.find(name)) is None else held
+                if holder != row:
                     raise InputError(
                         f"the id {name!r} already belongs to sample {self.name(holder)!r}: "
                         f"an id names one sample"
@@ -378,9 +381,20 @@ class IdStore:
 
     # -- recovery --------------------------------------------------------
 
+    def fill(self, count: int) -> None:
+        """Have at least `count` rows: those whose ids are lost are called "lost/<row>".
+
+        So that no new sample is ever given the values of one whose id a disk has lost.
+        """
+        if count > self._count:
+            lost = [f"lost/{row}" for row in range(self._count, count)]
+            self._apply_names(self._count, lost)
+
     def replay(self, op: dict[str, Any], blob: bytes) -> bool:
         """Apply one logged change; False when `op` is none of ours."""
         kind = op["op"]
+        if op.get("start", 0) > self._count:
+            self.fill(op["start"])
         if kind == "block":
             if op["start"] == self._count:
                 indices = np.frombuffer(blob, np.int64).copy() if blob else None

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weightslab.ledger.columns import arrow, arrow_bools, column, flags, read_table
+from weightslab.ledger.columns import arrow, arrow_bools, arrow_strings, column, flags, read_table
 from weightslab.ledger.ids import IdStore
 from weightslab.ledger.segments import read_footer, write_parquet
 
@@ -32,14 +32,14 @@ def id_strings(ids: IdStore, rows: npt.NDArray[np.int64]) -> pa.Array:
         wanted = rows[low:high]
         own = [named.get(row) for row in wanted.tolist()] if named else None
         if block.origin is None or (own is not None and None not in own):
-            pieces.append(pa.array(own, pa.string()))
+            pieces.append(arrow_strings(own or []))
             continue
         index = arrow(block.index_array()[wanted - block.start], pa.int64())
         column = pc.binary_join_element_wise(block.origin, index.cast(pa.string()), "/")
         if own is not None and any(name is not None for name in own):
-            column = pc.coalesce(pa.array(own, pa.string()), column)
+            column = pc.coalesce(arrow_strings(own), column)
         pieces.append(column)
-    return pa.concat_arrays(pieces) if pieces else pa.array([], pa.string())
+    return pa.concat_arrays(pieces) if pieces else arrow_strings([])
 
 
 def write_ids(
@@ -71,7 +71,7 @@ def write_ids(
         "row": arrow(rows.astype(np.int32), pa.int32()),
         "sample_id": id_strings(ids, rows),
         "origin": pa.DictionaryArray.from_arrays(
-            arrow(row_codes, pa.int32()), pa.array(first, pa.string())
+            arrow(row_codes, pa.int32()), arrow_strings(first)
         ).cast(pa.string()),
         "index": arrow(index, pa.int64(), placed),
         "named": arrow_bools(own),
@@ -106,7 +106,7 @@ def load_ids(ids: IdStore, path: Path) -> int:
     names = dict(zip(rows[own].tolist(), texts, strict=True))
     for entry in footer["blocks"]:
         start, count = entry["start"], entry["count"]
-        if start != len(ids):
+        if start < len(ids):
             continue
         if entry["origin"] is None:
             fresh = [names[row] for row in range(start, start + count)]

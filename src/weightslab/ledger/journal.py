@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from weightslab.ledger.columns import arrow, arrow_lists, arrow_strings
 from weightslab.types import Rows
 
 __all__ = ["JournalEntry", "read_journal", "write_journal"]
@@ -90,39 +91,26 @@ class JournalEntry:
 
 def write_journal(entries: Sequence[JournalEntry], stream: BinaryIO) -> None:
     """Write entries as Parquet."""
-    rows = [
-        {
-            "entry": e.lsn,
-            "step": e.step,
-            "launch": e.launch,
-            "actor": e.actor,
-            "verb": e.verb,
-            "name": e.name,
-            "value": e.value,
-            "count": len(e.rows),
-        }
-        for e in entries
+
+    def numbers(values: list[int], kind: pa.DataType) -> pa.Array:
+        dtype = np.int64 if kind == pa.int64() else np.int32
+        return arrow(np.array(values, dtype), kind)
+
+    columns = [
+        numbers([e.lsn for e in entries], pa.int64()),
+        numbers([e.time_us for e in entries], pa.int64()).cast(_SCHEMA.field("time").type),
+        numbers([e.step for e in entries], pa.int64()),
+        numbers([e.launch for e in entries], pa.int32()),
+        arrow_strings([e.actor for e in entries]),
+        arrow_strings([e.verb for e in entries]),
+        arrow_strings([e.name for e in entries]),
+        arrow_strings([e.value for e in entries]),
+        numbers([len(e.rows) for e in entries], pa.int32()),
+        arrow_lists([e.rows for e in entries]),
+        arrow_lists([e.previous for e in entries]),
     ]
-    arrays: list[pa.Array] = []
-    for at, column in enumerate(_SCHEMA):
-        if column.name == "time":
-            times = pa.array([e.time_us for e in entries], pa.int64())
-            arrays.append(times.cast(column.type))
-        elif column.name in ("samples", "previous"):
-            arrays.append(_lists([e.rows if at == 9 else e.previous for e in entries]))
-        else:
-            arrays.append(pa.array([row[column.name] for row in rows], column.type))
-    table = pa.Table.from_arrays(arrays, schema=_SCHEMA)
+    table = pa.Table.from_arrays(columns, schema=_SCHEMA)
     pq.write_table(table, stream, compression="ZSTD", store_schema=False)
-
-
-def _lists(columns: list[Rows]) -> pa.Array:
-    offsets = np.zeros(len(columns) + 1, np.int32)
-    np.cumsum([len(c) for c in columns], out=offsets[1:])
-    flat = np.ascontiguousarray(np.concatenate(columns) if columns else np.zeros(0), dtype=np.int32)
-    values = pa.Array.from_buffers(pa.int32(), len(flat), [None, pa.py_buffer(flat)])
-    index = pa.Array.from_buffers(pa.int32(), len(offsets), [None, pa.py_buffer(offsets)])
-    return pa.ListArray.from_arrays(index, values)
 
 
 def read_journal(path: Path) -> Iterator[JournalEntry]:

@@ -24,6 +24,9 @@ from weightslab.ledger.files import Files
 
 __all__ = ["LargeArrays", "LargeFile"]
 
+_MOST_WAITING_BYTES = 256 << 20
+"""Most bytes that wait in memory for a disk."""
+
 Key = tuple[str, int, int]
 """(field, row, annotation); annotation 0 for the sample."""
 
@@ -57,6 +60,8 @@ class LargeArrays:
         self._allowance = rate_bytes_s
         self._allowed_at = now()
         self._waiting: dict[Key, npt.NDArray[Any]] = {}
+        self._waiting_bytes = 0
+        self._replaced: list[LargeFile] = []
         self._lock = Lock()
         self.files: dict[Key, LargeFile] = {}
         self.size_bytes = 0
@@ -76,26 +81,55 @@ class LargeArrays:
                 stored = value.nbytes
                 if value.dtype.kind == "f":
                     stored = 2 * value.size
-                if stored > self._allowance or self.size_bytes + stored > self._budget:
+                waiting = self._waiting_bytes + stored
+                if (
+                    stored > self._allowance
+                    or self.size_bytes + waiting > self._budget
+                    or waiting > _MOST_WAITING_BYTES
+                ):
                     left_out += 1
                     continue
                 self._allowance -= stored
                 annotation = 0 if record.annotations is None else int(record.annotations[at])
                 with np.errstate(over="ignore"):
                     kept = value.astype(np.float16) if value.dtype.kind == "f" else value.copy()
-                self._waiting[record.field, row, annotation] = kept
+                key = (record.field, row, annotation)
+                former = self._waiting.get(key)
+                self._waiting_bytes += kept.nbytes - (0 if former is None else former.nbytes)
+                self._waiting[key] = kept
             self.left_out += left_out
         return left_out
 
     @property
     def waiting(self) -> bool:
-        """Whether something is to be written."""
-        return bool(self._waiting)
+        """Whether something is to be written or removed."""
+        return bool(self._waiting or self._replaced)
+
+    def forget(self, record: ArrayRecord) -> None:
+        """Small arrays take the place of large ones: those are removed with the next write."""
+        if not self.files and not self._waiting:
+            return
+        with self._lock:
+            annotations = record.annotations
+            for at, row in enumerate(record.rows.tolist()):
+                key = (record.field, row, 0 if annotations is None else int(annotations[at]))
+                waiting = self._waiting.pop(key, None)
+                if waiting is not None:
+                    self._waiting_bytes -= waiting.nbytes
+                file = self.files.pop(key, None)
+                if file is not None:
+                    self.size_bytes -= file.size_bytes
+                    self._replaced.append(file)
 
     def write(self, files: Files, temporary: Path, folder: Path) -> None:
         """Write what waits. Raises OSError when the disk does; the rest goes on waiting."""
         with self._lock:
             waiting = dict(self._waiting)
+            replaced = list(self._replaced)
+        for file in replaced:
+            files.remove(file.path)
+        with self._lock:
+            del self._replaced[: len(replaced)]
         for key, value in waiting.items():
             field, row, annotation = key
             path = folder / f"field={field}" / f"{row:09d}-{annotation}.npy"
@@ -103,6 +137,7 @@ class LargeArrays:
             with self._lock:
                 if self._waiting.get(key) is value:
                     del self._waiting[key]
+                    self._waiting_bytes -= value.nbytes
                 self._note(key, LargeFile(path, path.stat().st_size))
 
     def _note(self, key: Key, file: LargeFile) -> None:

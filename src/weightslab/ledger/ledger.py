@@ -159,7 +159,8 @@ class Ledger:
         self._closed = True
         if self._flusher is not None:
             self._flusher.stop()
-            self._writer.finish()
+            with self._flusher.lock:
+                self._writer.finish()
 
     def flush(self) -> None:
         """Turn everything that was saved so far into Parquet, now."""
@@ -320,6 +321,15 @@ class Ledger:
             if record.values.nbytes > SMALL_BYTES * max(1, len(record.rows)):
                 self._large(record)
                 continue
+            self._store.large.forget(record)
+            if self._store.pending.array_bytes > self.options.most_waiting_array_bytes:
+                self.notices.warn_once(
+                    "dropped arrays",
+                    f"{self.root} takes no more targets and predictions: new ones are dropped "
+                    f"and counted until the disk works again",
+                    count=len(record.rows),
+                )
+                continue
             with self._store.lock:
                 lsn = self._writer.log(ARRAYS, encode_change(record.head(), record.blob()))
                 self._store.take_arrays(lsn, record)
@@ -408,20 +418,13 @@ class Ledger:
 
     def locks(self) -> tuple[Any, ...]:
         """What must be held so that nobody writes: for a fork."""
-        flusher = self._flusher
-        return (self._store.lock,) if flusher is None else (flusher.lock, self._store.lock)
+        return (self._writer.rest, self._store.lock)
 
     def _flush_due(self, since_s: float) -> bool:
         """Whether a flush is due, `since_s` after the last one."""
-        store = self._store
-        waiting = bool(
-            store.tail_rows
-            or store.pending.journal
-            or store.pending.arrays
-            or store.large.waiting
-            or store.ids.changed
-            or store.pending.ids_from < len(store.ids)
-        )
-        return waiting and (
-            store.tail_rows >= self.options.flush_rows or since_s >= self.options.flush_interval_s
-        )
+        if not self._store.has_pending():
+            return False
+        limit_s = self.options.flush_interval_s
+        if self._writer.gap:
+            limit_s = min(limit_s, self.options.sync_interval_s)
+        return self._store.tail_rows >= self.options.flush_rows or since_s >= limit_s

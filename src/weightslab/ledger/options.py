@@ -23,6 +23,8 @@ class LedgerOptions:
     """Size of one write-ahead log file."""
     most_waiting_rows: int = 8_000_000
     """Rows in memory beyond which a broken disk makes new ones be dropped and counted."""
+    most_waiting_array_bytes: int = 256 << 20
+    """The same for targets and predictions, in bytes."""
     array_rate_bytes_s: float = 16e6
     """Most bytes of large arrays (masks, logits) that are taken a second."""
     array_budget_bytes: int = 2 << 30

@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from threading import RLock
+from typing import Any, BinaryIO
 
 from weightslab.ledger.arrays_file import write_arrays
 from weightslab.ledger.files import Files
@@ -31,7 +32,13 @@ class Publisher:
     """Writes a store's changes to the folders of one writer. Used by one thread at a time."""
 
     def __init__(
-        self, files: Files, layout: Layout, writer: str, store: Store, next_sequence: int
+        self,
+        files: Files,
+        layout: Layout,
+        writer: str,
+        store: Store,
+        next_sequence: int,
+        rest: RLock,
     ) -> None:
         self._files = files
         self._layout = layout
@@ -39,7 +46,8 @@ class Publisher:
         self._store = store
         self._sequence = next_sequence
         self._folders: dict[str, str] = {}
-        self._registries: tuple[str, str] = ("", "")
+        self._registered: tuple[Any, ...] = ()
+        self._rest = rest
 
     def flush(self, last_lsn: Callable[[], int]) -> int:
         """Publish everything that is logged; gives the log number that files now hold.
@@ -66,14 +74,18 @@ class Publisher:
             self._publish(path, lambda s: write_arrays([record for _, record in arrays], lsn, s))
             with store.lock:
                 del store.pending.arrays[: len(arrays)]
-        store.large.write(self._files, self._layout.temporary, self._layout.arrays(self._writer))
+                store.pending.array_bytes -= sum(r.values.nbytes for _, r in arrays)
+        with self._rest:
+            arrays_folder = self._layout.arrays(self._writer)
+            store.large.write(self._files, self._layout.temporary, arrays_folder)
         for partition, entries in tails:
             self._segment(partition, entries, sequence, lsn)
         self._write_registries()
         return lsn
 
     def _publish(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
-        self._files.publish(self._layout.temporary, path, write)
+        with self._rest:
+            self._files.publish(self._layout.temporary, path, write)
 
     def _ids(self, sequence: int, lsn: int, total: int) -> None:
         store = self._store
@@ -107,7 +119,13 @@ class Publisher:
             key.kind, key.experiment_hash, self._folder(key.signal), self._writer
         )
         path = folder / _name("seg", sequence)
-        footer = {"lsn": lsn, "signal": key.signal, "experiment_hash": key.experiment_hash}
+        footer = {
+            "lsn": lsn,
+            "signal": key.signal,
+            "experiment_hash": key.experiment_hash,
+            "last": entries[-1].lsn,
+            "rows": int(chunk.columns["sample"][-1]) + 1 if key.kind != "global" else 0,
+        }
         self._publish(path, lambda s: write_chunk(chunk, footer, s))
         with self._store.lock:
             partition.published(Segment(path, sequence, sequence, lsn), len(entries))
@@ -129,26 +147,31 @@ class Publisher:
         return folder
 
     def _write_registries(self) -> None:
+        """Add to `tags.json` and `signals.json` what this writer knows and they do not."""
         store = self._store
         with store.lock:
-            tags = json.dumps(
-                {
-                    "tags": sorted(store.samples.tags),
-                    "categories": {
-                        name: column.categories
-                        for name, column in sorted(store.samples.categories.items())
-                    },
-                },
-                indent=1,
-            )
-            signals = json.dumps(
-                {self._folder(name): name for name in store.signals if name}, indent=1
-            )
-        if tags != self._registries[0]:
-            self._publish(self._layout.tags, lambda s: s.write(tags.encode()))
-        if signals != self._registries[1]:
-            self._publish(self._layout.signals, lambda s: s.write(signals.encode()))
-        self._registries = (tags, signals)
+            tags = sorted(store.samples.tags)
+            categories = {
+                name: list(column.categories) for name, column in store.samples.categories.items()
+            }
+            signals = {self._folder(key.signal): key.signal for key in store.partitions}
+        known = (tuple(tags), repr(categories), len(signals))
+        if known == self._registered:
+            return
+        held = _read_json(self._layout.tags)
+        merged = {**held.get("categories", {})}
+        for name, values in categories.items():
+            merged[name] = list(dict.fromkeys([*merged.get(name, ()), *values]))
+        everything = {"tags": sorted({*held.get("tags", ()), *tags}), "categories": merged}
+        self._write_json(self._layout.tags, held, everything)
+        held = _read_json(self._layout.signals)
+        self._write_json(self._layout.signals, held, {**held, **signals})
+        self._registered = known
+
+    def _write_json(self, path: Path, held: dict[str, Any], content: dict[str, Any]) -> None:
+        if content != held:
+            text = json.dumps(content, indent=1, sort_keys=True).encode()
+            self._publish(path, lambda s: s.write(text))
 
     def bases(self, lsn: int) -> None:
         """Write whole snapshots of tags and signals; everything up to `lsn` must be published."""
@@ -168,3 +191,12 @@ class Publisher:
 
 def _name(stem: str, sequence: int) -> str:
     return f"{stem}-{sequence:09d}-{sequence:09d}.parquet"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A registry as it stands; empty where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

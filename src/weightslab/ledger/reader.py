@@ -14,6 +14,8 @@ from weightslab.ledger.store import Store
 __all__ = ["ForeignWriters", "View"]
 
 _FRESH_S = 1.0
+_ATTEMPTS = 5
+"""How often a writer that publishes while it is read is read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class ForeignWriters:
         self._views: list[View] = []
         self._read_at = float("-inf")
         self._own: str | None = None
+        self._known: dict[str, tuple[frozenset[str], View]] = {}
 
     def views(self, own: str | None) -> list[View]:
         """Every writer but `own`."""
@@ -52,7 +55,33 @@ class ForeignWriters:
             return list(self._views)
 
     def _view(self, writer: str) -> View:
-        store = self._new_store()
-        load_writer(self._layout, writer, store, self._on_damage)
+        """The state of one writer, which may be publishing and closing meanwhile."""
+        before = _files_of(self._layout, writer)
+        known = self._known.get(writer)
+        if known is not None and known[0] == before and not any(".wal" in name for name in before):
+            return known[1]
+        damaged: list[tuple[str, OSError]] = []
+        for attempt in range(_ATTEMPTS):
+            store = self._new_store()
+            damaged.clear()
+            load_writer(
+                self._layout, writer, store, lambda path, error: damaged.append((path, error))
+            )
+            after = _files_of(self._layout, writer)
+            if after == before or attempt == _ATTEMPTS - 1:
+                break
+            before = after
+        for path, error in damaged:
+            self._on_damage(path, error)
         store.drain()
-        return View(writer, store)
+        view = View(writer, store)
+        self._known[writer] = (before, view)
+        return view
+
+
+def _files_of(layout: Layout, writer: str) -> frozenset[str]:
+    """Names of everything that a writer's state is read from."""
+    folders = [layout.ids(writer), layout.journal(writer), layout.log(writer)]
+    folders += [layout.family(name, writer) for name in ("tags", "signals", "arrays")]
+    folders += (layout.root / "history").glob(f"kind=*/*/*/writer={writer}")
+    return frozenset(str(path) for f in folders if f.is_dir() for path in f.iterdir())

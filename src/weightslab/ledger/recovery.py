@@ -18,7 +18,7 @@ from weightslab.ledger.arrays_file import load_arrays
 from weightslab.ledger.ids_file import load_ids
 from weightslab.ledger.journal import JournalEntry, read_journal
 from weightslab.ledger.layout import HIVE_NULL, Layout, current_ranges
-from weightslab.ledger.partitions import Partition, PartitionKey, Segment
+from weightslab.ledger.partitions import PartitionKey, Segment
 from weightslab.ledger.records import ARRAYS, CHANGE, VALUES, decode_change, decode_values
 from weightslab.ledger.samples_file import load_signals, load_tags
 from weightslab.ledger.segments import read_chunk, read_footer
@@ -28,14 +28,16 @@ from weightslab.ledger.wal import Frame, log_files, read_log
 __all__ = ["Recovered", "load_writer"]
 
 
+_DAMAGE = (OSError, ValueError, KeyError, IndexError, TypeError)
+"""What reading a damaged file raises."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recovered:
     """Where a writer goes on."""
 
     next_lsn: int
     next_sequence: int
-    replayed: int
-    """Records of the log that no file held."""
 
 
 class _Watermarks:
@@ -43,6 +45,8 @@ class _Watermarks:
 
     def __init__(self) -> None:
         self.ids = self.journal = self.tags = self.arrays = self.signals = self.history = 0
+        self.rows = 0
+        """Rows that some segment speaks of."""
 
     @property
     def last(self) -> int:
@@ -66,7 +70,7 @@ def load_writer(
             sequence = max(sequence, found.last)
             try:
                 mark = max(mark, load(found.path))
-            except (OSError, ValueError, KeyError) as error:
+            except _DAMAGE as error:
                 on_damage(str(found.path), _as_os_error(error))
         return mark
 
@@ -94,8 +98,9 @@ def load_writer(
     marks.arrays = each(layout.family("arrays", writer), arrays)
     marks.signals = each(layout.family("signals", writer), lambda path: load_signals(store, path))
     sequence = max(sequence, _load_history(layout, writer, store, marks, on_damage))
-    replayed, last = _replay(layout, writer, store, marks)
-    return Recovered(max(last, marks.last) + 1, sequence + 1, replayed)
+    last = _replay(layout, writer, store, marks)
+    store.ids.fill(max(marks.rows, store.most_rows()))
+    return Recovered(max(last, marks.last) + 1, sequence + 1)
 
 
 def _as_os_error(error: Exception) -> OSError:
@@ -110,28 +115,32 @@ def _load_history(
     on_damage: Callable[[str, OSError], None],
 ) -> int:
     sequence = 0
+    recent: list[tuple[int, PartitionKey, Segment]] = []
     for folder in sorted((layout.root / "history").glob(f"kind=*/*/*/writer={writer}")):
         kind, key = (folder.parts[at].partition("=")[2] for at in (-4, -3))
         experiment_hash = None if key == HIVE_NULL else unquote(key)
-        partition: Partition | None = None
         for found in current_ranges(folder):
             sequence = max(sequence, found.last)
             try:
                 footer = read_footer(found.path)
                 segment = Segment(found.path, found.first, found.last, footer["lsn"])
-                if partition is None:
-                    partition = store.partition(
-                        PartitionKey(kind, experiment_hash, footer["signal"])
-                    )
-                if kind != "global" and segment.lsn > marks.signals:
-                    _apply_latest(store, partition.key, segment)
-            except (OSError, ValueError, KeyError) as error:
+                partition_key = PartitionKey(kind, experiment_hash, footer["signal"])
+                marks.rows = max(marks.rows, footer["rows"])
+            except _DAMAGE as error:
                 on_damage(str(found.path), _as_os_error(error))
                 continue
-            partition.segments.append(segment)
+            if kind != "global" and segment.lsn > marks.signals:
+                recent.append((footer["last"], partition_key, segment))
+            store.partition(partition_key).segments.append(segment)
             marks.history = max(marks.history, segment.lsn)
     for loaded in store.partitions.values():
         loaded.segments.sort(key=lambda s: s.first)
+    # In the order in which they were saved, across experiment hashes.
+    for _, partition_key, segment in sorted(recent, key=lambda r: r[0]):
+        try:
+            _apply_latest(store, partition_key, segment)
+        except _DAMAGE as error:
+            on_damage(str(segment.path), _as_os_error(error))
     return sequence
 
 
@@ -145,32 +154,32 @@ def _apply_latest(store: Store, key: PartitionKey, segment: Segment) -> None:
         )
 
 
-def _replay(layout: Layout, writer: str, store: Store, marks: _Watermarks) -> tuple[int, int]:
-    replayed = last = 0
+def _replay(layout: Layout, writer: str, store: Store, marks: _Watermarks) -> int:
+    last = 0
     for path in log_files(layout.log(writer)):
         try:
             for frame in read_log(path):
                 last = frame.lsn
-                replayed += _apply(frame, store, marks)
+                _apply(frame, store, marks)
         except FileNotFoundError:
             # Retired by its living writer while we read: its records are in files.
             continue
-    return replayed, last
+    return last
 
 
-def _apply(frame: Frame, store: Store, marks: _Watermarks) -> bool:
-    """Apply a record where files lack it; whether they did."""
+def _apply(frame: Frame, store: Store, marks: _Watermarks) -> None:
+    """Apply a record where files lack it."""
     if frame.kind == VALUES:
-        return store.restore_values(frame.lsn, decode_values(frame.payload))
+        store.restore_values(frame.lsn, decode_values(frame.payload))
+        return
     op, blob = decode_change(frame.payload)
-    if frame.kind == ARRAYS:
-        if frame.lsn > marks.arrays:
-            store.take_arrays(frame.lsn, ArrayRecord.restore(op, blob))
-        return frame.lsn > marks.arrays
-    return frame.kind == CHANGE and _change(frame.lsn, op, blob, store, marks)
+    if frame.kind == ARRAYS and frame.lsn > marks.arrays:
+        store.take_arrays(frame.lsn, ArrayRecord.restore(op, blob))
+    elif frame.kind == CHANGE:
+        _change(frame.lsn, op, blob, store, marks)
 
 
-def _change(lsn: int, op: dict[str, Any], blob: bytes, store: Store, marks: _Watermarks) -> bool:
+def _change(lsn: int, op: dict[str, Any], blob: bytes, store: Store, marks: _Watermarks) -> None:
     kind = op["op"]
     if kind == "context":
         # What the file begins with: enough to read it without the ones before.
@@ -184,11 +193,8 @@ def _change(lsn: int, op: dict[str, Any], blob: bytes, store: Store, marks: _Wat
         entry = JournalEntry.restore(lsn, op, blob)
         if lsn > marks.journal:
             store.take_edit(entry)
-            return True
-        if entry.verb in ("experiment", "launch"):
+        elif entry.verb in ("experiment", "launch"):
             # Values behind it in the log belong to it, wherever the entry is kept.
             store.apply_edit(entry)
     elif lsn > marks.ids:
         store.ids.replay(op, blob)
-        return True
-    return False

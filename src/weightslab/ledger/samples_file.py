@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from weightslab.ledger.columns import arrow, arrow_bools, column, flags, read_table
+from weightslab.ledger.columns import arrow, arrow_bools, arrow_strings, column, flags, read_table
 from weightslab.ledger.ids_file import id_strings
 from weightslab.ledger.samples import CategoryColumn, Latest
 from weightslab.ledger.segments import read_footer, write_parquet
@@ -23,28 +23,34 @@ __all__ = ["load_signals", "load_tags", "write_signals", "write_tags"]
 
 def write_tags(store: Store, lsn: int, stream: BinaryIO) -> None:
     """Write origin, discarded and every tag of every row."""
-    n = len(store.ids)
+    with store.lock:
+        n = len(store.ids)
+        samples = store.samples
+        discarded = samples.bools(samples.discarded, n)
+        tags = {tag: samples.bools(held, n) for tag, held in samples.tags.items()}
+        categories = {
+            tag: (category.column(n), list(category.categories))
+            for tag, category in samples.categories.items()
+        }
+        footer = {
+            "lsn": lsn,
+            "tags": list(tags),
+            "categories": {tag: names for tag, (_, names) in categories.items()},
+            "experiment_hash": store.experiment_hash,
+            "launch": store.launch,
+        }
     rows = np.arange(n, dtype=np.int64)
     columns: dict[str, pa.Array] = {
         "row": arrow(rows.astype(np.int32), pa.int32()),
         "sample_id": id_strings(store.ids, rows),
-        "discarded": arrow_bools(store.samples.bools(store.samples.discarded, n)),
+        "discarded": arrow_bools(discarded),
     }
-    for tag, held in store.samples.tags.items():
-        columns[f"tag:{tag}"] = arrow_bools(store.samples.bools(held, n))
-    for tag, category in store.samples.categories.items():
-        codes = category.column(n)
+    for tag, held in tags.items():
+        columns[f"tag:{tag}"] = arrow_bools(held)
+    for tag, (codes, names) in categories.items():
         columns[f"tag:{tag}"] = pa.DictionaryArray.from_arrays(
-            arrow(codes.astype(np.int32), pa.int32(), codes >= 0),
-            pa.array(category.categories, pa.string()),
+            arrow(codes.astype(np.int32), pa.int32(), codes >= 0), arrow_strings(names)
         ).cast(pa.string())
-    footer = {
-        "lsn": lsn,
-        "tags": list(store.samples.tags),
-        "categories": {t: c.categories for t, c in store.samples.categories.items()},
-        "experiment_hash": store.experiment_hash,
-        "launch": store.launch,
-    }
     write_parquet(pa.table(columns), footer, stream)
 
 
@@ -75,8 +81,10 @@ def load_tags(store: Store, path: Path) -> int:
 
 def write_signals(store: Store, lsn: int, stream: BinaryIO) -> None:
     """Write the latest value of every signal: a row per sample, then a row per instance."""
-    n = len(store.ids)
-    instances = store.samples.instances.columns()
+    with store.lock:
+        n = len(store.ids)
+        instances = store.samples.instances.columns()
+        whole = {signal: latest.column(n) for signal, latest in store.samples.latest.items()}
     keys = np.unique(np.concatenate([np.zeros(0, np.int64), *(k for k, _ in instances.values())]))
     rows = np.concatenate([np.arange(n, dtype=np.int64), keys >> 32])
     annotations = np.concatenate([np.zeros(n, np.int32), (keys & 0xFFFFFFFF).astype(np.int32)])
@@ -86,8 +94,8 @@ def write_signals(store: Store, lsn: int, stream: BinaryIO) -> None:
         "sample_id": pa.concat_arrays([sample_ids, sample_ids.take(arrow(keys >> 32, pa.int64()))]),
         "annotation_id": arrow(annotations, pa.int32()),
     }
-    for signal in dict.fromkeys([*store.samples.latest, *instances]):
-        values, known = store.samples.latest.get(signal, Latest()).column(n)
+    for signal in dict.fromkeys([*whole, *instances]):
+        values, known = whole[signal] if signal in whole else Latest().column(n)
         low = np.zeros(len(keys))
         has = np.zeros(len(keys), bool)
         if signal in instances:

@@ -42,6 +42,8 @@ class Pending:
 
     journal: list[JournalEntry] = field(default_factory=list)
     arrays: list[tuple[int, ArrayRecord]] = field(default_factory=list)
+    array_bytes: int = 0
+    """Bytes of `arrays`."""
     ids_from: int = 0
     """First row that no ids file holds."""
 
@@ -108,11 +110,21 @@ class Store:
         self._inbox.append((lsn, payload))
         self.tail_rows += size
 
-    def restore_values(self, lsn: int, record: Values) -> bool:
-        """Apply a record of the log where files lack it; whether they did."""
-        lacking = self._apply_values(lsn, record)
-        self.tail_rows += lacking
-        return lacking > 0
+    def restore_values(self, lsn: int, record: Values) -> None:
+        """Apply a record of the log where files lack it."""
+        self.tail_rows += self._apply_values(lsn, record)
+
+    def most_rows(self) -> int:
+        """How many rows the tails speak of."""
+        return max(
+            (
+                int(entry.rows.max()) + 1
+                for partition in self.partitions.values()
+                for entry in partition.tail
+                if entry.rows is not None and len(entry.rows)
+            ),
+            default=0,
+        )
 
     def _settle(self) -> None:
         """Sort what was taken into the tails."""
@@ -172,6 +184,7 @@ class Store:
         """Apply arrays and keep them for the next file."""
         self.arrays.put(record)
         self.pending.arrays.append((lsn, record))
+        self.pending.array_bytes += record.values.nbytes
 
     def drain(self) -> None:
         """Bring the latest values of the sample table up to date with the tails."""
@@ -238,6 +251,18 @@ class Store:
             chunks.append(tail)
             found.append((partition.key, _assemble(kind, chunks, rows)))
         return found
+
+    def has_pending(self) -> bool:
+        """Whether something is not in files yet."""
+        pending = self.pending
+        return bool(
+            self.tail_rows
+            or pending.journal
+            or pending.arrays
+            or self.large.waiting
+            or self.ids.changed
+            or pending.ids_from < len(self.ids)
+        )
 
     def signal_names(self, kind: Kind) -> list[str]:
         """Names of the signals that have values at a layer, in order of first use."""

@@ -10,7 +10,6 @@ writer did.
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 import threading
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from weightslab.ledger.files import Files
+from weightslab.ledger.files import Files, MappedFile
 
 __all__ = ["Frame", "LogWriter", "log_files", "read_log"]
 
@@ -72,15 +71,15 @@ def read_log(path: Path) -> Iterator[Frame]:
 class _MappedLog:
     """An open log file that is mapped into memory."""
 
-    def __init__(self, files: Files, path: Path, mapped: mmap.mmap, first_lsn: int) -> None:
+    def __init__(self, files: Files, path: Path, mapped: MappedFile, first_lsn: int) -> None:
         self.path = path
         self._files = files
-        self._map = mapped
-        self._view = memoryview(mapped)
-        self._size = len(mapped)
+        self._mapped = mapped
+        self._view = memoryview(mapped.map)
+        self._size = len(mapped.map)
         self._end = _HEADER.size
         self._synced = 0
-        _HEADER.pack_into(mapped, 0, _MAGIC, first_lsn)
+        _HEADER.pack_into(mapped.map, 0, _MAGIC, first_lsn)
 
     def append(self, kind: int, payload: bytes) -> bool:
         size = len(payload)
@@ -97,14 +96,15 @@ class _MappedLog:
         return True
 
     def sync(self) -> None:
-        if self._synced < self._end:
-            end = self._end
-            self._files.sync_map(self._map, self._synced, end)
+        end = self._end
+        if self._synced < end:
+            self._files.sync(self._mapped.descriptor)
             self._synced = end
 
     def close(self) -> None:
         self._view.release()
-        self._map.close()
+        self._mapped.map.close()
+        os.close(self._mapped.descriptor)
 
 
 class _AppendedLog:
@@ -116,7 +116,7 @@ class _AppendedLog:
         self._room = size_bytes
         self._descriptor = files.open_appending(path)
         self._dirty = True
-        os.write(self._descriptor, _HEADER.pack(_MAGIC, first_lsn))
+        files.write(self._descriptor, _HEADER.pack(_MAGIC, first_lsn))
 
     def append(self, kind: int, payload: bytes) -> bool:
         size = len(payload)
@@ -124,7 +124,7 @@ class _AppendedLog:
             return False
         head = _FRAME.pack(size ^ _SEAL, size, zlib.crc32(payload, kind), kind)
         frame = head + payload + bytes(-size % 8)
-        written = os.write(self._descriptor, frame)
+        written = self._files.write(self._descriptor, frame)
         if written != len(frame):
             # A short write leaves a torn tail; what follows it would be unreachable.
             self._room = 0
@@ -176,21 +176,21 @@ class LogWriter:
 
     def append(self, kind: int, payload: bytes) -> int:
         """Log one record; gives its number."""
-        if self._current is None or not self._current.append(kind, payload):
-            self._rotate(len(payload))
-            assert self._current is not None
-            if not self._current.append(kind, payload):
-                raise OSError(f"{self._current.path}: the log took only a part of a record")
+        try:
+            if self._current is None or not self._current.append(kind, payload):
+                self._rotate(len(payload))
+                assert self._current is not None
+                if not self._current.append(kind, payload):
+                    raise OSError(f"{self._current.path}: the log took only a part of a record")
+        except OSError:
+            self.break_off()
+            raise
         lsn = self.next_lsn
         self.next_lsn += 1
         return lsn
 
     def _rotate(self, size: int) -> None:
-        if self._current is not None:
-            # Synced and closed by whoever syncs next: not on the training thread.
-            self._full.append(self._current)
-            self._closed.append((self._current.path, self.next_lsn - 1))
-            self._current = None
+        self.break_off()
         self._files.make_folder(self._folder)
         self._number += 1
         path = self._folder / f"{self._number:06d}.wal"
@@ -204,6 +204,18 @@ class LogWriter:
         if not self._current.append(kind, context):
             raise OSError(f"{path}: the log took only a part of a record")
         self.next_lsn += 1
+
+    def break_off(self) -> None:
+        """Begin a new file with the next record.
+
+        Records are numbered by their place in a file: after one that was not logged, the
+        file is at an end.
+        """
+        if self._current is not None:
+            # Synced and closed by whoever syncs next: not on the training thread.
+            self._full.append(self._current)
+            self._closed.append((self._current.path, self.next_lsn - 1))
+            self._current = None
 
     def sync(self) -> None:
         """Flush what was logged to the disk. Called without the ledger's lock, by any thread."""

@@ -6,8 +6,8 @@ writing goes on when the disk does.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from threading import RLock
 
 from weightslab.ledger.claim import claim_writer, clear_temporary
 from weightslab.ledger.files import Files, Lock
@@ -21,8 +21,6 @@ from weightslab.ledger.wal import LogWriter
 from weightslab.notices import Notices
 
 __all__ = ["Writer"]
-
-_LOG_RETRY_S = 1.0
 
 
 class Writer:
@@ -53,8 +51,11 @@ class Writer:
         self._lock: Lock | None = None
         self._wal: LogWriter | None = None
         self._publisher: Publisher | None = None
-        self._log_retry_at = 0.0
+        self.rest = RLock()
+        """Held while a file is written: a fork waits for it. Taken before the store's lock."""
         self._unlogged_lsn = 1
+        self.gap = False
+        """Whether the log lacks records that no file holds yet: it waits for a publish."""
         self.name: str | None = None
         """ "<rank>-<n>" once the folder could be claimed."""
 
@@ -73,13 +74,13 @@ class Writer:
             self.disk_failed(error)
             return False
         if fresh:
-            found = Recovered(self.next_lsn, 1, 0)
+            found = Recovered(self.next_lsn, 1)
         else:
             found = load_writer(layout, claim.writer, self._store, self._on_damage)
         self._lock = claim.lock
         self.name = claim.writer
         self._publisher = Publisher(
-            self._files, layout, claim.writer, self._store, found.next_sequence
+            self._files, layout, claim.writer, self._store, found.next_sequence, self.rest
         )
         self._wal = LogWriter(
             self._files,
@@ -121,20 +122,22 @@ class Writer:
         return self._unlogged_lsn if self._wal is None else self._wal.next_lsn
 
     def log(self, kind: int, payload: bytes) -> int:
-        """Log a record and give its number; while the disk refuses it is only numbered."""
+        """Log a record and give its number; while the disk refuses it is only numbered.
+
+        After a gap nothing is logged until everything before it is in files: a value in
+        the log must never speak of a sample that is not.
+        """
         wal = self._wal
         if wal is None:
+            self.gap = True
             self._unlogged_lsn += 1
             return self._unlogged_lsn - 1
-        if not self._log_retry_at or time.monotonic() >= self._log_retry_at:
+        if not self.gap:
             try:
-                lsn = wal.append(kind, payload)
+                return wal.append(kind, payload)
             except OSError as error:
-                self._log_retry_at = time.monotonic() + _LOG_RETRY_S
+                self.gap = True
                 self.disk_failed(error)
-            else:
-                self._log_retry_at = 0.0
-                return lsn
         wal.next_lsn += 1
         return wal.next_lsn - 1
 
@@ -161,6 +164,12 @@ class Writer:
             return False
         try:
             lsn = publisher.flush(lambda: wal.next_lsn - 1)
+            if self.gap:
+                # What came meanwhile, with training held up: then the log is whole again.
+                with self.rest, self._store.lock:
+                    lsn = publisher.flush(lambda: wal.next_lsn - 1)
+                    wal.break_off()
+                    self.gap = False
             if bases:
                 publisher.bases(lsn)
             wal.sync()
@@ -174,19 +183,24 @@ class Writer:
 
     def finish(self) -> None:
         """Publish the last, remove the log and let the folder go."""
-        if self._wal is None:
-            self.attach(fresh=True)
-        if self.publish(bases=True) and self._wal is not None:
-            self._wal.finish()
-        else:
-            if self._wal is not None:
+        try:
+            published = (self.attached or self.attach(fresh=True)) and self.publish(bases=True)
+        except Exception as error:  # noqa: BLE001  # the last chance to say it, and to let go
+            published = False
+            self._notices.warn_once("close", f"closing {self._layout.root} failed: {error!r}")
+        try:
+            if self._wal is not None and published:
+                self._wal.finish()
+            elif self._wal is not None:
                 self._wal.abandon()
-            if self._store.tail_rows:
-                self._notices.warn_once(
-                    "unpublished",
-                    f"{self._store.tail_rows} rows could not be written to {self._layout.root}: "
-                    f"those that reached its log are read from there, the others are lost",
-                )
+        except OSError as error:
+            self.disk_failed(error)
+        if not published and self._store.has_pending():
+            self._notices.warn_once(
+                "unpublished",
+                f"not everything could be written to {self._layout.root}: what reached its log "
+                f"is read from there, what did not is lost ({self._store.tail_rows} values wait)",
+            )
         self.disown()
 
     def disown(self) -> None:
