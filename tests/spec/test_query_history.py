@@ -159,3 +159,13 @@ def test_an_unknown_id_is_said(recorded: Path) -> None:
         path = wl.write_dataframe(sample_id="nobody")
     assert json.loads(path.read_text()) == []
     assert path.parent == recorded
+
+
+@pytest.mark.parametrize("kind", ["sample", "instance"])
+def test_two_spellings_of_one_id_are_one_sample(tmp_path: Path, kind: str) -> None:
+    """Asked for as 0 and as train/0, a sample's rows come once."""
+    with wl.Session(tmp_path / "run") as session:
+        session.ledger.register("train", range(2))
+        wl.save_signals({"loss": [1.0, 2.0]}, ["train/0", "train/1"], step=0)
+        wl.save_instance_signals({"iou": [1.0]}, ["train/0", "train/1"], [0], step=0)
+        assert wl.history(kind=kind, sample_id=[0, "train/0"])["value"].to_list() == [1.0]

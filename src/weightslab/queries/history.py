@@ -67,7 +67,8 @@ def history_frame(
 
 
 def _rows(view: View, sample_ids: Sequence[str], home: str) -> npt.NDArray[np.int64]:
-    found = find_rows(view.store.ids, list(dict.fromkeys(sample_ids)), home)
+    # Two spellings of one id ("3" and "train/3") are one row.
+    found = set(find_rows(view.store.ids, list(sample_ids), home))
     return np.array(sorted(row for row in found if row is not None), np.int64)
 
 
