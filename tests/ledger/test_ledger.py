@@ -343,3 +343,14 @@ def test_writing_and_reading_a_folder_never_imports_pandas(tmp_path: Path) -> No
     print("pandas" in sys.modules, "polars" in sys.modules)
     """
     assert run_script(script, tmp_path / "run", check=True).stdout.split() == ["False", "False"]
+
+
+def test_opening_and_closing_rewrites_nothing(tmp_path: Path) -> None:
+    """A folder that is opened and closed without a change keeps every table as it was."""
+    ledger = Ledger(tmp_path)
+    fill(ledger)
+    ledger.edit.tag(np.array([0], np.int32), "t", True)
+    ledger.close()
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.parquet")}
+    Ledger(tmp_path).close()
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.parquet")} == before

@@ -21,6 +21,7 @@ from weightslab.ledger.ids_file import write_ids
 from weightslab.ledger.journal import JournalEntry, write_journal
 from weightslab.ledger.layout import Layout, folder_name
 from weightslab.ledger.partitions import Entry, Partition, Segment, chunk_of, fold_curve
+from weightslab.ledger.recovery import Recovered
 from weightslab.ledger.samples_file import write_signals, write_tags
 from weightslab.ledger.segments import sort_chunk, write_chunk
 from weightslab.ledger.store import Store
@@ -37,14 +38,15 @@ class Publisher:
         layout: Layout,
         writer: str,
         store: Store,
-        next_sequence: int,
+        found: Recovered,
         rest: RLock,
     ) -> None:
         self._files = files
         self._layout = layout
         self._writer = writer
         self._store = store
-        self._sequence = next_sequence
+        self._sequence = found.next_sequence
+        self._stale = set(found.stale)
         self._folders: dict[str, str] = {}
         self._registered: tuple[Any, ...] = ()
         self._rest = rest
@@ -101,12 +103,14 @@ class Publisher:
             with store.lock:
                 store.ids.changed |= changed
             raise
+        self._stale |= {"tags", "signals"}
         with store.lock:
             store.pending.ids_from = total
 
     def _journal(self, sequence: int, entries: list[JournalEntry]) -> None:
         path = self._layout.journal(self._writer) / _name("journal", sequence)
         self._publish(path, lambda s: write_journal(entries, s))
+        self._stale.add("tags")
         with self._store.lock:
             del self._store.pending.journal[: len(entries)]
 
@@ -127,6 +131,8 @@ class Publisher:
             "rows": int(chunk.columns["sample"][-1]) + 1 if key.kind != "global" else 0,
         }
         self._publish(path, lambda s: write_chunk(chunk, footer, s))
+        if key.kind != "global":
+            self._stale.add("signals")
         with self._store.lock:
             partition.published(Segment(path, sequence, sequence, lsn), len(entries))
             self._store.tail_rows = max(0, self._store.tail_rows - rows)
@@ -174,10 +180,12 @@ class Publisher:
             self._publish(path, lambda s: s.write(text))
 
     def bases(self, lsn: int) -> None:
-        """Write whole snapshots of tags and signals; everything up to `lsn` must be published."""
+        """Write snapshots of tags and signals where they are stale; `lsn` must be published."""
         store = self._store
         store.drain()
         for family, write in (("tags", write_tags), ("signals", write_signals)):
+            if family not in self._stale:
+                continue
             folder = self._layout.family(family, self._writer)
             with store.lock:
                 sequence = self._sequence
@@ -185,6 +193,7 @@ class Publisher:
                 target = folder / f"{family}-{1:09d}-{sequence:09d}.parquet"
             former = list(folder.iterdir()) if folder.is_dir() else []
             self._publish(target, lambda s, write=write: write(store, lsn, s))  # type: ignore[misc]
+            self._stale.discard(family)
             for path in former:
                 self._files.remove(path)
 

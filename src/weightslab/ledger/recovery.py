@@ -38,6 +38,8 @@ class Recovered:
 
     next_lsn: int
     next_sequence: int
+    stale: frozenset[str] = frozenset(("tags", "signals"))
+    """Families whose snapshot is older than what it is made of."""
 
 
 class _Watermarks:
@@ -100,7 +102,12 @@ def load_writer(
     sequence = max(sequence, _load_history(layout, writer, store, marks, on_damage))
     last = _replay(layout, writer, store, marks)
     store.ids.fill(max(marks.rows, store.most_rows()))
-    return Recovered(max(last, marks.last) + 1, sequence + 1)
+    stale = set()
+    if marks.tags < max(marks.journal, marks.ids):
+        stale.add("tags")
+    if marks.signals < max(marks.history, marks.ids):
+        stale.add("signals")
+    return Recovered(max(last, marks.last) + 1, sequence + 1, frozenset(stale))
 
 
 def _as_os_error(error: Exception) -> OSError:

@@ -80,7 +80,7 @@ class Writer:
         self._lock = claim.lock
         self.name = claim.writer
         self._publisher = Publisher(
-            self._files, layout, claim.writer, self._store, found.next_sequence, self.rest
+            self._files, layout, claim.writer, self._store, found, self.rest
         )
         self._wal = LogWriter(
             self._files,
