@@ -1,7 +1,9 @@
 """What a training loop pays when its loader, model, optimizer and loss are watched.
 
-A plain loop, the watched one and a second plain one take their steps in turns;
-the second plain one shows how far apart two equal loops land on this machine.
+A plain loop, the watched one and a second plain one take turns of a few dozen steps;
+the second plain one shows how far apart two equal loops land on this machine. Turns of
+single steps would measure something else: three networks that push each other out of
+the caches, which no training does.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from torch.utils.data import DataLoader, TensorDataset
 import weightslab as wl
 
 Steps: TypeAlias = Iterator[None]
+
+TURN, WARM = 50, 5
+"""Steps of a turn that count, and those before that only warm the caches."""
 
 
 def loop(
@@ -47,15 +52,14 @@ def loop(
 def measure(what: str, goal: str, make: Callable[[bool], Steps], *, steps: int) -> None:
     """Take `steps` steps of each loop in turns, and print what watching adds."""
     loops = [make(False), make(True), make(False)]
-    for one in loops:
-        for _ in range(3):
-            next(one)
     taken: list[list[float]] = [[], [], []]
-    for turn in range(steps):
+    for turn in range(steps // TURN):
         for place in (0, 1, 2) if turn % 2 == 0 else (2, 1, 0):
-            start = time.perf_counter()
-            next(loops[place])
-            taken[place].append(time.perf_counter() - start)
+            for step in range(WARM + TURN):
+                start = time.perf_counter()
+                next(loops[place])
+                if step >= WARM:
+                    taken[place].append(time.perf_counter() - start)
     plain, watched, again = taken
     added_ms = (statistics.median(watched) - statistics.median(plain)) * 1e3
     ratio = statistics.median(watched) / statistics.median(plain)
