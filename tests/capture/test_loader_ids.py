@@ -292,7 +292,8 @@ def test_no_batch_is_current_after_the_last() -> None:
 
 def test_the_current_batch_names_its_loader() -> None:
     """The current ids say which loader they come from."""
-    next(iter(watch(DataLoader(Numbers(), batch_size=6), name="val")))
+    batches = iter(watch(DataLoader(Numbers(), batch_size=6), name="val"))
+    next(batches)
     batch_ids = current().batches.current
     assert batch_ids is not None
     assert batch_ids.origin == "val"
@@ -362,7 +363,8 @@ def test_string_keys_name_their_samples() -> None:
         pass
 
     loader = watch(DataLoader(Lookup(a=1.0, b=2.0), batch_size=2, sampler=["b", "a"]))  # type: ignore[arg-type]
-    next(iter(loader))
+    batches = iter(loader)
+    next(batches)
     batch_ids = current().batches.current
     assert batch_ids is not None
     assert list(batch_ids.ids) == ["train/b", "train/a"]
@@ -405,7 +407,8 @@ def test_registration_reads_and_opens_nothing() -> None:
 def test_the_ids_of_the_batch_come_back_as_they_stood() -> None:
     """The object that named the samples in the batch is known as theirs."""
     loader = watch(DataLoader(Triples(list(range(6))), batch_size=3))
-    _, _, given = next(iter(loader))
+    batches = iter(loader)
+    _, _, given = next(batches)
     batch_ids = current().batches.current
     assert batch_ids is not None
     assert batch_ids.given is given

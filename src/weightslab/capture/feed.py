@@ -5,15 +5,20 @@ Shapes: B samples in a batch.
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
+
+import torch
 
 from weightslab.capture.carry import Carried, is_named_tuple
 from weightslab.capture.identify import NoRowsError
 from weightslab.capture.source import Source
+from weightslab.session.batches import Key, Leaf
 from weightslab.types import BatchIds, SampleIds
 
-__all__ = ["Feed", "with_ids"]
+__all__ = ["Feed", "Relay", "with_ids"]
 
 PAIR = 2
 REMEMBERED = 64
@@ -27,27 +32,65 @@ def with_ids(batch: Any, ids: SampleIds | None) -> Any:
     return batch
 
 
+def leaves_of(batch: Any) -> list[Leaf]:
+    """Weak references to the tensors that a batch is made of."""
+    if isinstance(batch, (list, tuple)):
+        return [weakref.ref(part) for part in batch if isinstance(part, torch.Tensor)]
+    if isinstance(batch, torch.Tensor):
+        return [weakref.ref(batch)]
+    if isinstance(batch, Mapping):
+        return [weakref.ref(part) for part in batch.values() if isinstance(part, torch.Tensor)]
+    return []
+
+
+def pause(source: Source) -> None:
+    """The session's safe point, before each batch of a training loader."""
+    if source.options.is_training and source.ledger is not None:
+        try:
+            source.session.safe_point()
+        except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
+            _say_failed(source, "edits do not take effect", error)
+
+
+def _say_failed(source: Source, what: str, error: Exception) -> None:
+    source.say(
+        f"failed: {what}",
+        f"the loader {source.name!r} goes on, but {what}: {type(error).__name__}: {error}",
+    )
+
+
 class Feed:
     """The batches of one iterator of a watched loader.
 
     `direct` is true when our iterator is what the consumer holds. Where the
     loader's class wraps it in an iterator of its own, that class must see the
     plain batch, and `Relay` speaks to the session.
+
+    Nothing here raises: an error of ours is said once, and the loader goes on.
     """
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.session = source.session
         self.direct = False
+        self.key: Key | None = None
+        """The iterator that the consumer holds."""
         self.drawn = 0
         self.recent: deque[tuple[Any, BatchIds | None]] = deque(maxlen=REMEMBERED)
 
+    def open(self, iterator: Any) -> None:
+        """The consumer begins to iterate, and holds `iterator`."""
+        self.end()  # workers that live on bring the iterator of the last epoch
+        self.key = weakref.ref(iterator)
+
     def before(self) -> None:
         """What comes before a batch is fetched: the safe point, then edits."""
-        source = self.source
-        if self.direct and source.options.is_training and source.ledger is not None:
-            self.session.safe_point()
-        source.refresh()
+        if self.direct:
+            pause(self.source)
+        try:
+            self.source.refresh()
+        except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
+            _say_failed(self.source, "edits do not reach it", error)
 
     def after(self, carried: Any) -> Any:
         """The user's batch, out of what the loader's machinery brought."""
@@ -65,15 +108,18 @@ class Feed:
 
     def deliver(self, batch: Any, batch_ids: BatchIds | None) -> Any:
         """Make this the consumer's batch."""
-        self.session.batches.enter(batch_ids)
+        try:
+            self.session.batches.enter(batch_ids, self.key, leaves_of(batch))
+        except Exception as error:  # noqa: BLE001  # a batch may be of a class of the user
+            _say_failed(self.source, "a batch has no ids", error)
         if self.source.options.append_ids:
             return with_ids(batch, None if batch_ids is None else batch_ids.ids)
         return batch
 
     def end(self) -> None:
-        """The iteration is over: no batch is in anybody's hands."""
-        if self.direct:
-            self.session.batches.enter(None)
+        """The iteration is over: its batch is in nobody's hands."""
+        if self.key is not None:
+            self.session.batches.leave(self.key)
 
     def _identify(self, carried: Carried) -> BatchIds | None:
         source = self.source
@@ -113,6 +159,7 @@ class Relay:
         self._inner = inner
         self._loader = loader
         self._given = 0
+        self._feed: Feed | None = None
 
     def __iter__(self) -> Relay:
         return self
@@ -121,18 +168,21 @@ class Relay:
         return getattr(self._inner, name)
 
     def __next__(self) -> Any:
-        source: Source = self._loader.weightslab
-        if source.options.is_training and source.ledger is not None:
-            source.session.safe_point()
+        pause(self._loader.weightslab)
+        feed = self._feed
         try:
             batch = next(self._inner)
         except BaseException:
-            source.session.batches.enter(None)
+            if feed is not None:
+                feed.end()
             raise
-        feed: Feed | None = self._loader.__dict__.get("_weightslab_feed")
         self._given += 1
         if feed is None:
-            return batch
+            # The class may make our iterator as late as with its first batch.
+            feed = self._feed = self._loader.__dict__.get("_weightslab_feed")
+            if feed is None:
+                return batch
+            feed.open(self)
         return feed.deliver(batch, self._ids_of(feed, batch))
 
     def _ids_of(self, feed: Feed, batch: Any) -> BatchIds | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,16 +15,19 @@ import numpy.typing as npt
 import torch
 
 from weightslab.capture.fold import annotation_numbers, fold_mean, mean_over_rest
-from weightslab.capture.transfer import Array, Values, count_items, to_array, to_arrays, to_values
+from weightslab.capture.transfer import Values, count_items, to_array, to_arrays, to_values
 from weightslab.errors import InputError, LengthMismatchError
 from weightslab.types import BatchIds, Rows, SampleIds, check_text
 
 if TYPE_CHECKING:
     from weightslab.session import Session
+    from weightslab.session.batches import OpenIteration
 
-__all__ = ["checked_batch_idx", "checked_name", "save_arrays", "save_instances", "save_samples"]
+__all__ = ["checked_batch_idx", "checked_name", "save_instances", "save_samples"]
 
 _PREFIX = "signals//"
+_NOTHING: Mapping[str, Any] = {}
+_BATCH_IDX = "batch_idx takes the batch position (a whole number from 0) of each instance"
 
 
 def checked_name(name: object) -> str:
@@ -58,7 +61,8 @@ def save_samples(
     log: bool = True,
 ) -> None:
     """Append one value for each sample of each signal; see `weightslab.save_signals`."""
-    batch = session.batches.current
+    iteration = _iteration(session, batch_ids, (targets, preds, preds_raw))
+    batch = None if iteration is None else iteration.batch
     ids = batch if batch_ids is None else batch_ids
     scalars: dict[str, float] = {}
     folded: dict[str, Values] = {}
@@ -72,13 +76,13 @@ def save_samples(
     given = {field: value for field, value in arrays.items() if value is not None}
     if not (scalars or folded or given):
         raise InputError("nothing to save: give at least one signal, targets or predictions")
-    explicit = _checked_step(step)
+    explicit = _step_of(session, iteration, step)
     if folded or given:
         if ids is None:
             raise InputError(
                 "no ids for these values: pass batch_ids=, or iterate over a watched loader"
             )
-        count = count_items(ids)
+        count = count_items(ids, "batch_ids")
         for name, values in folded.items():
             if len(values) != count:
                 raise LengthMismatchError(name, len(values), count, expected_of="batch_ids")
@@ -105,7 +109,8 @@ def save_instances(
     log: bool = True,
 ) -> None:
     """Append one value for each instance; see `weightslab.save_instance_signals`."""
-    batch = session.batches.current
+    iteration = _iteration(session, batch_ids, (targets, batch_idx))
+    batch = None if iteration is None else iteration.batch
     ids = batch if batch_ids is None else batch_ids
     if ids is None:
         raise InputError(
@@ -113,7 +118,7 @@ def save_instances(
         )
     if origin == "":
         raise InputError("origin is the name of a split, such as 'train'; got an empty one")
-    count = count_items(ids)
+    count = count_items(ids, "batch_ids")
     positions = checked_batch_idx(batch_idx, count)
     flat: dict[str, Values] = {}
     for name, value in _checked_signals(signals).items():
@@ -124,8 +129,8 @@ def save_instances(
         flat[name] = values
     if not flat and targets is None:
         raise InputError("nothing to save: give at least one signal, or targets")
-    kept = None if targets is None else to_arrays(targets, len(positions), "targets")
-    explicit = _checked_step(step)
+    kept = None if targets is None else to_arrays(targets, len(positions), "targets", "instances")
+    explicit = _step_of(session, iteration, step)
     if origin is not None and not isinstance(ids, (BatchIds, SampleIds)):
         # An origin that the caller names speaks for ids that nobody has seen yet.
         batch = BatchIds(SampleIds(np.empty(0, np.int32), lambda _: []), origin)
@@ -139,23 +144,18 @@ def save_instances(
         session.ledger.append_arrays("targets", rows, kept, annotations)
 
 
-def save_arrays(
-    session: Session, fields: Mapping[str, Array | Sequence[Array]], rows: Rows
-) -> None:
-    """Keep the latest targets and predictions of a batch; each was checked against `rows`."""
-    for field, values in fields.items():
-        session.ledger.append_arrays(field, rows, values)
-
-
 def checked_batch_idx(batch_idx: Any, count: int) -> npt.NDArray[np.int64]:
     """Batch positions of instances, int64 [N], each within 0 and `count` - 1.
 
     Whole floats are taken as well (some detection batches keep them so). Raises
     `InputError` that names the first value that is out of range or not whole.
     """
-    found = to_array(batch_idx).reshape(-1)
+    try:
+        found = to_array(batch_idx).reshape(-1)
+    except InputError as error:
+        raise InputError(f"{_BATCH_IDX}: {error}; nothing of this call was written") from error
     if found.dtype.kind not in "iuf" and found.size:
-        raise InputError(f"batch_idx holds batch positions (integers), got dtype {found.dtype}")
+        raise InputError(f"{_BATCH_IDX}, got dtype {found.dtype}; nothing of this call was written")
     with np.errstate(invalid="ignore"):
         positions = found.astype(np.int64)
     wrong = (positions != found) | (positions < 0) | (positions >= count)
@@ -181,6 +181,13 @@ def _checked_signals(signals: Any) -> dict[str, Any]:
             f"is no part of a name"
         )
     return named
+
+
+def _step_of(session: Session, iteration: OpenIteration | None, step: Any) -> int | None:
+    """The caller's step, else that of the batch where steps are counted by an optimizer."""
+    if step is None and iteration is not None and session.clock.has_optimizer:
+        return iteration.step
+    return _checked_step(step)
 
 
 def _checked_step(step: Any) -> int | None:
@@ -214,6 +221,23 @@ def _folded(name: str, value: Any) -> Values:
         return mean_over_rest(values)
     except InputError as error:
         raise InputError(f"signal {name!r}: {error}; nothing of this call was written") from error
+
+
+def _iteration(
+    session: Session, batch_ids: Any, arguments: tuple[Any, ...]
+) -> OpenIteration | None:
+    """The iteration whose batch a save is about."""
+    batches = session.batches
+    top = batches.top
+    if batch_ids is not None:
+        return batches.holding(batch_ids) or top
+    found = batches.of(arguments, _NOTHING)
+    if found is None and top is not None and top.interleaved:
+        raise InputError(
+            "two watched loaders are open at once, and whose batch these values are of cannot be "
+            "told: pass batch_ids=ids"
+        )
+    return found or top
 
 
 def _rows(session: Session, ids: Any, batch: BatchIds | None, count: int) -> Rows:

@@ -15,8 +15,9 @@ What passes between a `Session` and this room:
                                                source.attach() when its ledger opens, else the
                                                first iteration does
     session.safe_point()                       called before each batch of a training loader
-    session.batches.enter(batch_ids | None)    called with each batch, on the consumer's thread,
-                                               and at the end of an iteration
+    session.batches.enter(batch_ids | None, key, leaves)
+                                               called with each batch, on the consumer's thread
+    session.batches.leave(key)                 called at the end of an iteration
 """
 
 from __future__ import annotations
@@ -136,6 +137,7 @@ def _iterate(loader: Any, iterate: Any) -> Iterator[Any]:
     feed = getattr(made, "weightslab_feed", None)
     if isinstance(made, _BaseDataLoaderIter) and isinstance(feed, Feed):
         feed.direct = True
+        feed.open(made)
         return made
     return Relay(made, loader)
 

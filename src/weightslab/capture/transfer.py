@@ -95,35 +95,52 @@ def to_values(value: Any) -> Values:
     return array.astype(np.float64)
 
 
-def to_arrays(value: Any, count: int, what: str) -> Array | Sequence[Array]:
-    """Read the targets or predictions of `count` samples: one array, or one for each where ragged.
+def to_arrays(value: Any, count: int, what: str, of: str = "ids") -> Array | Sequence[Array]:
+    """Read targets or predictions, one for each of `count`: one array, or a list where ragged.
 
-    Raises `InputError` when they are not `count`, naming `what`.
+    Raises `InputError` when they are not `count` or no numbers, naming `what` they are, and
+    `of` what there are `count` (ids, instances).
     """
-    found = count_items(value)
+    found = count_items(value, what)
     if found != count:
         raise InputError(
-            f"{what} has {found} entries but there are {count} ids: give one for each; "
+            f"{what} has {found} entries but there are {count} {of}: give one for each; "
             f"nothing of this call was written"
         )
-    if isinstance(value, (list, tuple)):
-        parts = [to_array(item) for item in value]
-        if len({(part.shape, part.dtype) for part in parts}) == 1:
-            return np.stack(parts)
-        return parts
-    array = to_array(value)
+    try:
+        if isinstance(value, (list, tuple)):
+            parts = [to_array(item) for item in value]
+            if len({(part.shape, part.dtype) for part in parts}) == 1:
+                return np.stack(parts)
+            return parts
+        array = to_array(value)
+    except InputError as error:
+        raise InputError(
+            f"{what} takes numbers, a tensor, an array or a list with one entry for each of the "
+            f"{count} {of}: {error}; nothing of this call was written"
+        ) from error
     return array.reshape(1) if array.ndim == 0 else array
 
 
-def count_items(value: Any) -> int:
-    """How many samples a container of ids, targets or values speaks of; a single one is 1."""
+def count_items(value: Any, what: str) -> int:
+    """How many samples a container of ids, targets or values speaks of; a single one is 1.
+
+    Raises `InputError` that names `what` for an iterable that does not tell, such as a generator.
+    """
     if isinstance(value, BatchIds):
         return len(value)
     if isinstance(value, (torch.Tensor, np.ndarray)):
         return int(value.shape[0]) if value.ndim else 1
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
+    if isinstance(value, (str, bytes)):
         return 1
-    return len(value)
+    if hasattr(value, "__len__"):
+        return len(value)
+    if hasattr(value, "__iter__") and not hasattr(value, "__array__"):
+        raise InputError(
+            f"{what} is a {_kind(value)}, which does not say how many it holds: give a list, "
+            f"list(...); nothing of this call was written"
+        )
+    return 1
 
 
 def _kind(value: Any) -> str:
