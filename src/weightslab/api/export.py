@@ -125,13 +125,15 @@ def write_dataframe(
     """
     guard_worker("write_dataframe")
 
-    from weightslab.export.dataframe import write_dataframe_frame
+    from weightslab.export.dataframe import chosen_columns, write_dataframe_frame
+    from weightslab.export.naming import names
     from weightslab.queries.samples import samples_frame
 
     session = current()
     folder = _folder(session)
+    choice = partial(chosen_columns, chosen=names(columns, "columns"))
     return write_dataframe_frame(
-        samples_frame(session.ledger),
+        samples_frame(session.ledger, columns=choice),
         path=path,
         format=format,
         columns=columns,

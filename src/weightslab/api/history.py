@@ -5,6 +5,7 @@ Every verb sees each value whose saving call has returned, on disk or not.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -260,8 +261,9 @@ def samples(
     from weightslab.export.dataframe import chosen_columns
     from weightslab.queries.samples import samples_frame
 
-    frame = samples_frame(current().ledger, origin=origin, tag=tag)
-    return frame if chosen is None else frame.select(chosen_columns(frame.columns, chosen))
+    return samples_frame(
+        current().ledger, origin=origin, tag=tag, columns=partial(chosen_columns, chosen=chosen)
+    )
 
 
 def _one_id(sample_id: object) -> str:

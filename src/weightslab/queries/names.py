@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["SIGNAL_PREFIX", "origin_spellings", "signal_name"]
+__all__ = ["SIGNAL_PREFIX", "in_origin", "origin_spellings", "signal_name", "tag_name"]
 
 SIGNAL_PREFIX = "signals//"
 
@@ -12,6 +12,11 @@ SIGNAL_PREFIX = "signals//"
 def signal_name(name: str) -> str:
     """A signal's name without the prefix of its column."""
     return name.removeprefix(SIGNAL_PREFIX)
+
+
+def tag_name(name: str, known: Iterable[str]) -> str:
+    """A tag's name; "tag:hard", as its column is called, is "hard" unless a tag has that name."""
+    return name if name in known else name.removeprefix("tag:")
 
 
 def origin_spellings(origin: str) -> frozenset[str]:

@@ -1,0 +1,72 @@
+"""Targets and predictions as one column of a frame: numbers where they are, else JSON."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from weightslab.ledger.arrays import ArrayColumn
+from weightslab.ledger.large import LargeFile
+from weightslab.queries.frames import nullable
+
+__all__ = ["array_column", "as_text", "snapshot"]
+
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
+def snapshot(column: ArrayColumn) -> ArrayColumn:
+    """A copy that later saves leave alone. Quick: for whoever holds the ledger's lock."""
+    held = copy.copy(column)
+    for name, value in vars(column).items():
+        # Single arrays are replaced and never written into, so the dict's copy is enough.
+        setattr(held, name, value if value is None else value.copy())
+    return held
+
+
+def array_column(
+    column: ArrayColumn, files: dict[tuple[int, int], LargeFile], rows: int
+) -> pl.Series:
+    """Numbers where every sample has one; else JSON: the array, or the file that holds it."""
+    plain = None if files else column.uniform_scalars(rows)
+    if plain is not None and plain[0].dtype.kind in "biuf":
+        values, known = plain
+        if values.dtype.kind == "f":
+            # As text a narrower float is rounded to its own shortest digits: another number.
+            values = values.astype(np.float64)
+        return nullable("", values, known)
+    texts: list[str | None] = [None] * rows
+    for row in column.rows_known():
+        if row < rows:
+            texts[row] = as_text(column.get(row))
+    for (row, annotation), file in files.items():
+        if annotation == 0 and row < rows:
+            texts[row] = json.dumps({"file": file.relative, "bytes": file.size_bytes})
+    return pl.Series(texts, dtype=pl.String)
+
+
+def as_text(value: npt.NDArray[Any] | None) -> str | None:
+    """One array as JSON; NaN and infinities are null, a complex number is a pair."""
+    if value is None:
+        return None
+    if value.dtype.kind == "S":
+        return value.tobytes().decode()
+    plain = value.tolist()
+    try:
+        return _encode(plain)
+    except (TypeError, ValueError):
+        return _encode(_finite(plain))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, complex):
+        return [_finite(value.real), _finite(value.imag)]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
