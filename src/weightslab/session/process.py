@@ -15,7 +15,7 @@ __all__ = ["current", "current_or_none", "guard_worker", "reset"]
 def current() -> Session:
     """The session of this process, made when there is none.
 
-    A forked child that trains starts one of its own: its parent's stays the parent's.
+    A forked child starts one of its own, as its parent's was made: that stays the parent's.
     """
     session = current_or_none()
     if session is not None:
@@ -24,8 +24,7 @@ def current() -> Session:
         session = current_or_none()
         if session is None:
             parents = slot.held()
-            root = parents.folder.explicit if isinstance(parents, Session) else None
-            session = Session(root)
+            session = parents.heir() if isinstance(parents, Session) else Session()
             slot.swap(session)
         return session
 

@@ -31,6 +31,7 @@ class Registry:
         self.version = 0
         """Grows whenever something that enters the experiment hash is registered."""
         self._unattached: list[Source] = []
+        self._attaching = 0
 
     def register(self, kind: str, name: str, obj: Any) -> None:
         """Keep `obj` under its kind ("models", "loaders", ...) and name."""
@@ -49,7 +50,16 @@ class Registry:
         """Let `source` attach as soon as somebody needs the ledger."""
         self._unattached.append(source)
 
+    @property
+    def attached(self) -> bool:
+        """Whether nobody waits, and nobody's rows are being made."""
+        return not self._unattached and not self._attaching
+
     def attach_sources(self) -> None:
-        """Attach what waits."""
-        while self._unattached:
-            self._unattached.pop(0).attach()
+        """Attach what waits. For whoever holds the session's lock."""
+        self._attaching += 1
+        try:
+            while self._unattached:
+                self._unattached.pop(0).attach()
+        finally:
+            self._attaching -= 1

@@ -67,6 +67,7 @@ class Session:
         self._ledger: Ledger | None = None
         self._lock = threading.RLock()
         self._closed = False
+        self._entered = False
         self._previous: slot.Held | None = None
         self.experiment = Experiment()
         self._training = False
@@ -74,6 +75,16 @@ class Session:
     # -- life -----------------------------------------------------------------
 
     def __enter__(self) -> Self:
+        """Make this the session that the module-level verbs act on.
+
+        Raises:
+            StateError: it was entered already, or is closed.
+        """
+        with self._lock:
+            if self._entered or self._closed:
+                state = "is closed" if self._closed else "was entered already"
+                raise StateError(f"this session {state}: make a new one with wl.Session(...)")
+            self._entered = True
         self._previous = slot.swap(self)
         return self
 
@@ -85,6 +96,10 @@ class Session:
     ) -> None:
         slot.swap(self._previous)
         self.close()
+
+    def heir(self) -> Session:
+        """A session made as this one was, for a forked child."""
+        return Session(self._folder.explicit, mode=self._mode, options=self._options)
 
     def close(self) -> None:
         """Write everything out and let the folder go. A second call does nothing."""
@@ -104,7 +119,9 @@ class Session:
         ledger = self._ledger
         if ledger is None:
             ledger = self._open()
-        self.registry.attach_sources()
+        if not self.registry.attached:
+            with self._lock:
+                self.registry.attach_sources()
         return ledger
 
     @property

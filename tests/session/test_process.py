@@ -1,0 +1,88 @@
+"""Which session a verb acts on: re-entry, forks, threads."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import weightslab as wl
+from weightslab import session as sessions
+from weightslab.errors import ReadOnlyError, StateError
+
+
+def test_a_session_is_entered_once(tmp_path: Path) -> None:
+    """A session entered twice would leave a closed one behind: it is refused, and stays current."""
+    session = wl.Session(tmp_path / "run")
+    with session:
+        with pytest.raises(StateError, match=r"was entered already.*wl\.Session"), session:
+            pass
+        assert sessions.current() is session
+        wl.save_signals({"loss": [1.0]}, ["a"])
+    assert sessions.current_or_none() is None
+    with pytest.raises(StateError, match="is closed"), session:
+        pass
+    assert sessions.current_or_none() is None
+
+
+def _tag_in_child(answers: multiprocessing.Queue[str]) -> None:
+    try:
+        answers.put(f"read {len(wl.samples())}")
+        wl.tag_samples(["a"], "hard")
+    except ReadOnlyError:
+        answers.put("refused")
+    finally:
+        answers.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_of_a_reading_session_reads(tmp_path: Path) -> None:
+    """A process forked while a folder is open for reading does not write to it either."""
+    with wl.Session(tmp_path / "run"):
+        wl.save_signals({"loss": [1.0]}, ["a"])
+    before = sorted(tmp_path.rglob("*"))
+    fork = multiprocessing.get_context("fork")
+    answers = fork.Queue()
+    with wl.Session(tmp_path / "run", mode="r"):
+        child = fork.Process(target=_tag_in_child, args=(answers,))
+        child.start()
+        assert [answers.get(timeout=60) for _ in range(2)] == ["read 1", "refused"]
+        child.join(60)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+class SlowSource:
+    """A source whose rows take a while."""
+
+    def __init__(self, session: wl.Session) -> None:
+        self.session = session
+        self.attached = 0
+
+    def attach(self) -> None:
+        _ = self.session.ledger  # as a loader's source does
+        time.sleep(0.05)
+        self.attached += 1
+
+
+def test_threads_that_need_the_ledger_at_once_wait_for_its_samples(tmp_path: Path) -> None:
+    """Each source is attached once, and before any thread gets the ledger."""
+    with wl.Session(tmp_path / "run") as session:
+        _ = session.ledger
+        sources = [SlowSource(session) for _ in range(4)]
+        for source in sources:
+            session.registry.register_source(source)
+        seen: list[list[int]] = []
+
+        def look() -> None:
+            _ = session.ledger
+            seen.append([source.attached for source in sources])
+
+        threads = [threading.Thread(target=look) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert seen == [[1] * 4] * 8
