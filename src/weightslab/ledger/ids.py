@@ -98,13 +98,11 @@ class IdStore:
             return self._find_in_blocks(name) if row is None else row
 
     def _find_in_blocks(self, name: str) -> int | None:
-        origin, slash, tail = name.rpartition("/")
-        if not slash or not tail.isascii() or not tail.isdigit():
+        parsed = _parsed(name)
+        if parsed is None:
             return None
-        if len(tail) > 18 or (tail[0] == "0" and tail != "0"):
-            return None
-        index = np.array([int(tail)], np.int64)
-        for block in self._by_origin.get(origin, ()):
+        index = np.array([parsed[1]], np.int64)
+        for block in self._by_origin.get(parsed[0], ()):
             found = int(block.rows_of(index)[0])
             if found >= 0:
                 return found
@@ -120,15 +118,37 @@ class IdStore:
         return self._rows.get(name)
 
     def find_all(self, names: Sequence[str], *, under: str | None) -> list[int | None]:
-        """Rows of explicit names at once, None where `find` has to look.
+        """Rows of names at once, None where nobody has this very name.
 
         A name that is also known as "<under>/<name>" means that one.
         """
         with self._lock:
             get = self._rows.get
             if under is None or under not in self._folders:
-                return [get(name) for name in names]
-            return [get(f"{under}/{name}", get(name)) for name in names]
+                found = [get(name) for name in names]
+            else:
+                found = [get(f"{under}/{name}", get(name)) for name in names]
+            if None in found and self._by_origin:
+                self._find_rest(names, found)
+            return found
+
+    def _find_rest(self, names: Sequence[str], found: list[int | None]) -> None:
+        """Fill in the rows of "<origin>/<index>" where `found` has none, block by block."""
+        places: dict[str, list[int]] = {}
+        indices: dict[str, list[int]] = {}
+        for place, row in enumerate(found):
+            if row is None:
+                parsed = _parsed(names[place])
+                if parsed is not None and parsed[0] in self._by_origin:
+                    places.setdefault(parsed[0], []).append(place)
+                    indices.setdefault(parsed[0], []).append(parsed[1])
+        for origin, where in places.items():
+            wanted = np.array(indices[origin], np.int64)
+            for block in self._by_origin[origin]:
+                rows = block.rows_of(wanted).tolist()
+                for place, row in zip(where, rows, strict=True):
+                    if row >= 0:
+                        found[place] = row
 
     def name(self, row: int) -> str:
         """The id of a row."""
@@ -417,3 +437,13 @@ class IdStore:
         else:
             return False
         return True
+
+
+def _parsed(name: str) -> tuple[str, int] | None:
+    """Origin and index of "<origin>/<index>", None for any other name."""
+    origin, slash, tail = name.rpartition("/")
+    if not slash or not tail.isascii() or not tail.isdigit():
+        return None
+    if len(tail) > 18 or (tail[0] == "0" and tail != "0"):
+        return None
+    return origin, int(tail)
