@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, IterableDataset, Subset
 
+import weightslab as wl
 from tests.capture.oracles import Keyed, Numbers, Stream, Triples, ids_of, said, watch
+from tests.capture.recorded import samples
 from weightslab.session import Session, current
 from weightslab.session.slot import swap
 
@@ -269,3 +271,36 @@ def test_an_index_twice_in_a_batch_keeps_both_ids() -> None:
 
     loader = watch(DataLoader(Random(["a", "b", "c"]), batch_size=3, sampler=[0, 0, 0]))
     assert _names(loader) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("watched_as", ["dropped", "id_fn", "refused"])
+def test_the_id_field_of_the_batch_means_its_samples(watched_as: str) -> None:
+    """`batch_ids=batch["id"]` means the samples of the batch, whatever names them."""
+    options: dict[str, Any] = {
+        "dropped": {},
+        "id_fn": {"id_fn": lambda item: f"s{int(item['x'])}"},
+        "refused": {"ids": False},
+    }[watched_as]
+    dataset = Keyed("id", [3, 3, 2, 2, 1, 1, 0, 0])
+    loader = watch(DataLoader(dataset, batch_size=4), **options)
+    number = wl.watch_or_edit(lambda x: x[:, 0], flag="metric", name="number")
+    origin = "s" if watched_as == "id_fn" else "train/"
+    for batch in loader:
+        number(batch["x"], batch_ids=batch["id"])
+        wl.save_signals({"by hand": batch["x"]}, batch["id"])
+    for signal in ("number", "by hand"):
+        assert sorted(samples(signal)) == sorted(
+            (f"{origin}{i}", i // 4, float(i)) for i in range(8)
+        )
+
+
+def test_the_id_field_of_a_stream_means_its_samples() -> None:
+    """`batch_ids=batch["id"]` means the samples of the batch of an iterable dataset, too."""
+
+    class Items(IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            return iter([{"x": torch.tensor([float(i)]), "id": 5 - i} for i in range(4)])
+
+    for batch in watch(DataLoader(Items(), batch_size=2)):
+        wl.save_signals({"s": batch["x"]}, batch["id"])
+    assert {row[0] for row in samples("s")} == {f"train/w0:{i}" for i in range(4)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,29 @@ def test_no_logger(obj: Any) -> None:
 
 
 def test_a_logger_that_cannot_be_watched() -> None:
-    """A logger without room is refused, with what to do instead."""
+    """A logger whose class cannot be extended is refused, with what to do instead."""
+
+    class Final(Tracker):
+        def __init_subclass__(cls) -> None:
+            raise TypeError("final")
+
     with pytest.raises(ValueError, match=r"wl\.watch_or_edit\(None, flag='logger'\)"):
-        wl.watch_or_edit(Slotted(), flag="logger")
+        wl.watch_or_edit(Final(), flag="logger")
+
+
+def test_a_logger_without_weak_references_is_read_along() -> None:
+    """A logger made of attributes, such as a SimpleNamespace, is read along; copies are not."""
+    got: list[Any] = []
+    logger = types.SimpleNamespace(log=lambda metrics, step=None: got.append((metrics, step)))
+    assert wl.watch_or_edit(logger, flag="logger") is logger
+    logger.log({"a": 1.0}, step=3)
+    copy.deepcopy(logger).log({"a": 2.0}, step=4)
+    assert curve("a") == [(3, 1.0)]
+    assert got == [({"a": 1.0}, 3), ({"a": 2.0}, 4)]
+
+
+def test_a_logger_with_slots_is_read_along() -> None:
+    """A logger whose class has `__slots__` and no room for a weak reference is read along."""
+    logger = wl.watch_or_edit(Slotted(), flag="logger")
+    logger.log({"a": 1.0})
+    assert curve("a") == [(0, 1.0)]

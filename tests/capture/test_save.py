@@ -294,7 +294,7 @@ def test_no_instances() -> None:
         ({"s": [1.0]}, [float("nan")], {}, "batch_idx holds nan"),
         ({"s": [1.0]}, ["a"], {}, "expected numbers"),
         ({"s": [1.0]}, [0], {"targets": [1, 2]}, "targets has 2 entries but there are 1"),
-        ({"s": [1.0]}, [0], {"origin": ""}, "origin is the name of a split"),
+        ({"s": [1.0]}, [0], {"origin": ""}, "origin"),
         ({}, [0], {}, "nothing to save"),
     ],
 )

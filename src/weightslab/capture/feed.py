@@ -14,6 +14,7 @@ import torch
 
 from weightslab.capture.carry import Carried, is_named_tuple
 from weightslab.capture.identify import NoRowsError
+from weightslab.capture.silence import PATIENCE_BATCHES, say_silent
 from weightslab.capture.source import Source
 from weightslab.session.batches import Key, Leaf
 from weightslab.types import BatchIds, SampleIds
@@ -110,8 +111,12 @@ class Feed:
         """Make this the consumer's batch."""
         try:
             self.session.batches.enter(batch_ids, self.key, leaves_of(batch))
+            source = self.source
+            source.handed_out += 1
+            if source.handed_out == PATIENCE_BATCHES and source.options.is_training:
+                say_silent(source)
         except Exception as error:  # noqa: BLE001  # a batch may be of a class of the user
-            _say_failed(self.source, "a batch has no ids", error)
+            _say_failed(self.source, "a batch of it is not the current one", error)
         if self.source.options.append_ids:
             return with_ids(batch, None if batch_ids is None else batch_ids.ids)
         return batch

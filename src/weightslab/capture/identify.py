@@ -42,6 +42,16 @@ class Manners:
     """Kinds of ids in the batch (int, str) that turned out not to name samples."""
 
 
+def _of_length(field: Any, count: int) -> Any:
+    """A batch's id field, None unless it has one entry for each of `count` samples."""
+    if field is None or isinstance(field, (str, bytes)):
+        return None
+    try:
+        return field if len(field) == count else None
+    except TypeError:  # a single number, a 0-d tensor
+        return None
+
+
 class IndexedSamples:
     """Rows of a map-style dataset: by base and index, named by what the batch says."""
 
@@ -61,14 +71,17 @@ class IndexedSamples:
         self._namings: dict[int, Naming] = {}
 
     def rows_of(self, origins: Origins, batch: Any) -> tuple[Rows, Any]:
-        """Rows of the B samples of a batch, and the batch's own ids (the very object), if any.
+        """Rows of the B samples of a batch, and its id field (the very object), if it has one.
+
+        The field is given back whether or not it names the samples: either way, who hands
+        it back means this batch.
 
         Raises:
             NoRowsError: they cannot be told.
         """
         keys = origins.keys
         if isinstance(keys, list):
-            return self._rows_of_keys(keys), None
+            return self._rows_of_keys(keys), _of_length(id_field(batch), len(keys))
         assert keys is not None
         positions = np.frombuffer(keys, np.int64) if len(keys) else np.zeros(0, np.int64)
         layout = self.layout
@@ -81,36 +94,31 @@ class IndexedSamples:
                 raise NoRowsError(
                     f"the sampler drew a position beyond the {layout.length} samples of the dataset"
                 ) from None
-        given = self._given(origins, batch, len(indices))
+        field = _of_length(id_field(batch), len(indices))
+        given = self._given(origins, field, len(indices))
         if layout.which is None:
-            rows, named = self._rows_in(0, indices, given)
-        else:
-            rows, named = self._rows_in_each(layout.which[positions], indices, given)
-        return rows, id_field(batch) if named and origins.names is None else None
+            return self._rows_in(0, indices, given), field
+        return self._rows_in_each(layout.which[positions], indices, given), field
 
-    def _rows_in_each(
-        self, which: Any, indices: Indices, given: list[Any] | None
-    ) -> tuple[Rows, bool]:
+    def _rows_in_each(self, which: Any, indices: Indices, given: list[Any] | None) -> Rows:
         """The same over several base datasets."""
         rows = np.empty(len(indices), np.int32)
-        all_named = given is not None
         for place in np.unique(which).tolist():
             mine = np.flatnonzero(which == place)
             part = None if given is None else [given[spot] for spot in mine.tolist()]
-            rows[mine], named = self._rows_in(place, indices[mine], part)
-            all_named = all_named and named
-        return rows, all_named
+            rows[mine] = self._rows_in(place, indices[mine], part)
+        return rows
 
-    def _rows_in(self, place: int, indices: Indices, given: list[Any] | None) -> tuple[Rows, bool]:
-        """Rows of indices of one base, and whether `given` names them."""
+    def _rows_in(self, place: int, indices: Indices, given: list[Any] | None) -> Rows:
+        """Rows of indices of one base, which `given` may name."""
         base = self.bases[place]
         rows = self._plain_rows(base, indices)
         if not given:
-            return rows, False
+            return rows
         if (indices < 0).any():
             indices = np.where(indices < 0, indices + len(base.rows), indices)
         named = self._named(place, base, indices, given)
-        return (self._plain_rows(base, indices), False) if named is None else (named, True)
+        return self._plain_rows(base, indices) if named is None else named
 
     def _plain_rows(self, base: Base, indices: Indices) -> Rows:
         try:
@@ -130,13 +138,13 @@ class IndexedSamples:
             self.register(base, np.unique(indices))
         return base.rows[indices]
 
-    def _given(self, origins: Origins, batch: Any, count: int) -> list[Any] | None:
-        """The ids that `id_fn` or the batch gives to its B samples."""
+    def _given(self, origins: Origins, field: Any, count: int) -> list[Any] | None:
+        """The ids that `id_fn` or the batch's id field gives to its B samples."""
         if origins.names is not None:
             return origins.names if len(origins.names) == count else None
         if self.manners.ids_option is False:
             return None
-        values = given_ids(id_field(batch))
+        values = given_ids(field)
         return values if values is not None and len(values) == count else None
 
     def _named(self, place: int, base: Base, indices: Indices, given: list[Any]) -> Rows | None:
@@ -198,8 +206,8 @@ class StreamedSamples:
         self.base = base
         self._rows: dict[str, int] = {}
 
-    def rows_of(self, origins: Origins, _: Any) -> tuple[Rows, Any]:
-        """Rows of the B samples of a batch; the batch itself is not asked.
+    def rows_of(self, origins: Origins, batch: Any) -> tuple[Rows, Any]:
+        """Rows of the B samples of a batch, which their items named, and its id field, if any.
 
         Raises:
             NoRowsError: they cannot be told.
@@ -223,7 +231,8 @@ class StreamedSamples:
                     raise NoRowsError(str(error)) from None
                 known[name] = self._row_of(name, made_up=origins.made_up)
                 self.base.named.add(known[name])
-        return np.array([known[name] for name in names], np.int32), None
+        rows = np.array([known[name] for name in names], np.int32)
+        return rows, _of_length(id_field(batch), len(names))
 
     def _row_of(self, name: str, *, made_up: bool) -> int:
         ids, origin = self.ids, self.manners.origin

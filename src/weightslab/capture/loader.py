@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import DataLoader, IterableDataset
+import numpy as np
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from weightslab.capture.bases import layout_of
+from weightslab.capture.options import checked_flag, checked_object_name
 from weightslab.capture.shadow import plain_loader, shadow, source_of
-from weightslab.capture.source import Source, SourceOptions
+from weightslab.capture.source import Source, SourceOptions, infer_training
 from weightslab.capture.tracking import IdFunction
 from weightslab.errors import InputError, UnknownOptionError
 
@@ -26,7 +28,6 @@ OPTIONS = DATASET_OPTIONS | {"append_ids", "id_fn", "ids", "is_training"}
 
 KIND = "loaders"
 UNNAMED = "train"
-EVALUATION_WORDS = ("val", "test", "eval", "dev")
 
 
 def watch_loader(
@@ -72,11 +73,20 @@ def watch_loader(
         raise InputError(
             f"id_fn must be a function from an item to its id, not {type(id_fn).__name__}"
         )
+    for option in ("shuffle", "drop_last"):
+        if option in dataset_options:
+            none_is_fine = option == "shuffle"
+            dataset_options[option] = checked_flag(
+                option, dataset_options[option], none=none_is_fine
+            )
+    is_training = checked_flag("is_training", is_training, none=True)
+    append_ids = checked_flag("append_ids", append_ids)
+    ids = checked_flag("ids", ids, none=True)
     loader = _loader_of(obj, dataset_options)
     name = _name_for(session, loader, name)
     options = SourceOptions(
-        is_training=infer_training(name) if is_training is None else bool(is_training),
-        append_ids=bool(append_ids),
+        is_training=infer_training(name) if is_training is None else is_training,
+        append_ids=append_ids,
         id_fn=id_fn,
         ids=ids,
     )
@@ -96,20 +106,45 @@ def _loader_of(obj: Any, dataset_options: Mapping[str, Any]) -> DataLoader[Any]:
                 f"give them where you make it"
             )
         return plain_loader(obj)
-    if isinstance(obj, IterableDataset) or hasattr(type(obj), "__getitem__"):
+    if isinstance(obj, Mapping) and not isinstance(obj, Dataset):
+        keys = ", ".join(repr(key) for key in list(obj)[:4])
+        raise InputError(
+            f"flag='data' takes a DataLoader or a dataset, not a {type(obj).__name__} of several "
+            f"things (keys: {keys}): watch each one under its own loader_name="
+        )
+    iterable = isinstance(obj, IterableDataset)
+    if isinstance(obj, (str, bytes, type)) or not (iterable or hasattr(type(obj), "__getitem__")):
+        raise InputError(
+            f"flag='data' takes a DataLoader or a dataset (with __getitem__ and __len__, or an "
+            f"IterableDataset), not {type(obj).__name__} {obj!r:.60}"
+        )
+    for option, value in dataset_options.items():
+        _check_dataset_option(option, value)
+    try:
         return DataLoader(obj, **dataset_options)
-    raise InputError(
-        f"flag='data' takes a DataLoader or a dataset (with __getitem__, or an IterableDataset), "
-        f"not {type(obj).__name__}"
-    )
+    except (TypeError, ValueError, AttributeError) as error:
+        given = ", ".join(f"{option}={value!r}" for option, value in dataset_options.items())
+        raise InputError(
+            f"no DataLoader can be made of this {type(obj).__name__} with {given or 'no options'}: "
+            f"{error}"
+        ) from error
+
+
+def _check_dataset_option(option: str, value: Any) -> None:
+    least = {"batch_size": 1, "num_workers": 0}.get(option)
+    if least is not None:
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if (value is None and option == "batch_size") or (whole and value >= least):
+            return
+        raise InputError(f"{option}= takes a whole number of at least {least}, got {value!r}")
+    if option == "collate_fn" and value is not None and not callable(value):
+        raise InputError(f"collate_fn= takes a function from items to a batch, got {value!r:.60}")
 
 
 def _name_for(session: Session, loader: DataLoader[Any], name: str | None) -> str:
     """The given name, or one for a loader without."""
     if name is not None:
-        if not isinstance(name, str) or not name:
-            raise InputError(f"loader_name= must be a text, not {name!r}")
-        return name
+        return checked_object_name("loader_name", name)
     bases = {id(dataset) for dataset in layout_of(loader.dataset).datasets}
     number = 1
     while True:
@@ -128,9 +163,3 @@ def _name_for(session: Session, loader: DataLoader[Any], name: str | None) -> st
             f"loader: give each one its loader_name= (and is_training=False for validation)",
         )
     return candidate
-
-
-def infer_training(name: str) -> bool:
-    """Whether a loader of this name trains: unless it says val, test, eval or dev."""
-    lowered = name.lower()
-    return not any(word in lowered for word in EVALUATION_WORDS)

@@ -24,6 +24,9 @@ _METHODS = ("add_scalar", "add_scalars", "log_metrics", "log")
 _SESSIONS: weakref.WeakKeyDictionary[Any, weakref.ref[Session]] = weakref.WeakKeyDictionary()
 """Which session reads along with which logger. A copy is another key, so nobody reads it."""
 
+_KEPT: weakref.WeakKeyDictionary[Session, dict[int, Any]] = weakref.WeakKeyDictionary()
+"""Loggers that no weak dictionary takes, by `id`; the session holds its loggers anyway."""
+
 _inside = threading.local()  # a logger's `log` may call its own `log_metrics`: read once
 
 
@@ -44,7 +47,7 @@ def watch_logger(
     """
     if obj is None:
         obj = ScalarLogger(log_dir)
-        _SESSIONS[obj] = weakref.ref(session)
+        _remember(session, obj)
     else:
         _read_along(session, obj)
     if log_dir is not None:
@@ -79,15 +82,57 @@ def _read_along(session: Session, obj: Any) -> None:
             f"a logger has add_scalar, log_metrics or log (a Lightning logger, a SummaryWriter); "
             f"got {obj!r:.80} of type {plain.__qualname__}"
         )
+    own = [m for m in _METHODS if callable(getattr(obj, "__dict__", {}).get(m))]
     try:
-        _SESSIONS[obj] = weakref.ref(session)
         if not isinstance(obj, ScalarLogger) and not hasattr(plain, "_weightslab_plain"):
             obj.__class__ = _watched_class(plain)
     except TypeError as error:
-        raise InputError(
-            f"a {plain.__qualname__} cannot be watched ({error}); hand its numbers on with "
-            f"wl.watch_or_edit(None, flag='logger').log_metrics(...)"
-        ) from error
+        if not own:  # a class that cannot be changed, and no method of the object itself
+            raise InputError(
+                f"a {plain.__qualname__} cannot be watched ({error}); hand its numbers on with "
+                f"wl.watch_or_edit(None, flag='logger').log_metrics(...)"
+            ) from error
+    for method in own:
+        obj.__dict__[method] = _OwnMethod(obj, method)
+    _remember(session, obj)
+
+
+class _OwnMethod:
+    """A method that a logger holds as an attribute, read along with; copies hold the plain one."""
+
+    def __init__(self, logger: Any, method: str) -> None:
+        known = logger.__dict__[method]
+        self.plain: Callable[..., Any] = known.plain if isinstance(known, _OwnMethod) else known
+        self._reading = _reading(lambda _, *args, **kw: self.plain(*args, **kw), _READERS[method])
+        self._owner = logger
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any]]:
+        return (_itself, (self.plain,))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the method; what it returns comes back as it is."""
+        return self._reading(self._owner, *args, **kwargs)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _remember(session: Session, logger: Any) -> None:
+    try:
+        _SESSIONS[logger] = weakref.ref(session)
+    except TypeError:  # it has no room for a weak reference, or no hash
+        _KEPT.setdefault(session, {})[id(logger)] = logger
+
+
+def _session_of(logger: Any) -> Session | None:
+    try:
+        reference = _SESSIONS.get(logger)
+    except TypeError:
+        reference = None
+    if reference is not None:
+        return reference()
+    return next((one for one, kept in _KEPT.items() if kept.get(id(logger)) is logger), None)
 
 
 @functools.lru_cache(maxsize=256)
@@ -145,8 +190,7 @@ def _reading(original: Callable[..., Any], reader: _Reader) -> Callable[..., Any
 
 
 def _read(logger: Any, reader: _Reader, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    reference = _SESSIONS.get(logger)
-    session = None if reference is None else reference()
+    session = _session_of(logger)
     if session is None:
         return
     try:
@@ -160,8 +204,7 @@ def _read(logger: Any, reader: _Reader, args: tuple[Any, ...], kwargs: dict[str,
 
 
 def _append(logger: Any, metrics: Mapping[str, Any], step: Any) -> None:
-    reference = _SESSIONS.get(logger)
-    session = None if reference is None else reference()
+    session = _session_of(logger)
     if session is None:
         return
     at: dict[int, dict[str, float]] = {}

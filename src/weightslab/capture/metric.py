@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from weightslab.capture.loss import LossSource, loss_source
+from weightslab.capture.options import checked_flag
 from weightslab.capture.recorder import checked_name
+from weightslab.capture.silence import listen
 from weightslab.capture.tap import KEYWORDS, SignalSpec, Tap
 from weightslab.capture.torchmetric import is_torchmetric, watch_torchmetric
 from weightslab.errors import InputError
@@ -40,6 +42,9 @@ def watch_signal(
     that one module can be watched under two names; a function as a callable; a
     torchmetrics object as itself. Raises `InputError` for what cannot be called.
     """
+    per_sample = checked_flag("per_sample", per_sample)
+    per_instance = checked_flag("per_instance", per_instance)
+    log = checked_flag("log", log)
     if per_sample and per_instance:
         raise InputError("a signal is per_sample or per_instance, not both: watch it twice")
     given = next((n for n in (signal_name, name, obj_name) if n is not None), None)
@@ -48,9 +53,17 @@ def watch_signal(
     )
     watched: Any
     if is_torchmetric(obj):
-        watched = watch_torchmetric(obj, Tap(session, spec))
+        tap = Tap(session, spec)
+        watched = watch_torchmetric(obj, tap)
     elif isinstance(obj, torch.nn.Module):
-        watched = _watch_module(session, obj, spec)
+        if isinstance(obj, torch.jit.ScriptModule):
+            raise InputError(
+                "a scripted module cannot take keywords of ours: watch the module that it was made "
+                "of, or wrap the call in a function and watch that"
+            )
+        plain: torch.nn.Module = getattr(obj, "_orig_mod", obj)
+        tap = Tap(session, spec, _declared(type(plain).forward))
+        watched = _watch_module(obj, tap)
     elif callable(obj) and not isinstance(obj, type):
         function = obj.__wrapped__ if isinstance(obj, WatchedFunction) else obj
         tap = Tap(session, spec, _declared(function))
@@ -61,6 +74,7 @@ def watch_signal(
             f"got {_described(obj)}"
         )
     session.registry.register("signals", spec.name, watched)
+    listen(session, tap)
     return watched
 
 
@@ -139,20 +153,13 @@ _HOOKS = (
 )
 
 
-def _watch_module(session: Session, module: torch.nn.Module, spec: SignalSpec) -> torch.nn.Module:
-    if isinstance(module, torch.jit.ScriptModule):
-        raise InputError(
-            "a scripted module cannot take keywords of ours: watch the module that it was made "
-            "of, or wrap the call in a function and watch that"
-        )
+def _watch_module(module: torch.nn.Module, tap: Tap) -> torch.nn.Module:
     watched = copy.copy(module)
     for name in _HOOKS:
         # Its own hooks: those of the original stay where they are, earlier ones of ours go.
         own = OrderedDict(getattr(module, name))
         watched.__dict__[name] = own
     _drop_ours(watched)
-    plain = getattr(module, "_orig_mod", module)
-    tap = Tap(session, spec, _declared(type(plain).forward))
     watched.register_forward_pre_hook(_BeforeForward(tap), with_kwargs=True, prepend=True)
     watched.register_forward_hook(_AfterForward(tap, loss_source(watched)), with_kwargs=True)
     return watched

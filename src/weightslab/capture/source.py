@@ -26,7 +26,18 @@ if TYPE_CHECKING:
     from weightslab.ledger import Ledger
     from weightslab.session import Session
 
-__all__ = ["Source", "SourceOptions"]
+__all__ = ["Source", "SourceOptions", "infer_training"]
+
+EVALUATION_WORDS = ("val", "test", "eval", "dev")
+
+
+def infer_training(name: str) -> bool:
+    """Whether a loader or signal of this name is about training: unless it says otherwise.
+
+    The words of the other are val, test, eval and dev.
+    """
+    lowered = name.lower()
+    return not any(word in lowered for word in EVALUATION_WORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,8 @@ class Source:
         self._ledger: Ledger | None = None
         self._without_discards = -1
         self._seen: tuple[int, ...] = ()
+        self.handed_out = 0
+        """Batches that the consumer received."""
         self._lay_out()
 
     # -- registering -------------------------------------------------------
@@ -195,12 +208,13 @@ class Source:
         Raises:
             AllDiscardedError: nothing is left to iterate.
         """
-        if not workers_live:
-            self._lay_out()
         try:
+            if not workers_live:
+                self._lay_out()
             self.attach()
-        except (WeightsLabError, OSError) as error:
-            self.say("unattached", f"the loader {self.name!r} goes on without ids: {error}")
+        except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
+            kind = "" if isinstance(error, (WeightsLabError, OSError)) else type(error).__name__
+            self.say("unattached", f"the loader {self.name!r} goes on without ids: {kind} {error}")
             return
         self.skips.length = (self.layout.length or 0) if self.layout is not None else 0
         unsized = self.layout is not None and self.layout.length is None
@@ -250,7 +264,7 @@ class Source:
     # -- naming a batch --------------------------------------------------------
 
     def rows_of(self, origins: Origins, batch: Any) -> tuple[Rows, Any]:
-        """Rows of the B samples of a batch, and the batch's own ids (the very object), if any.
+        """Rows of the B samples of a batch, and its id field (the very object), if any.
 
         Raises:
             NoRowsError: they cannot be told.

@@ -57,6 +57,8 @@ class Tap:
         self.spec = spec
         self.declared = declared
         """Those of `KEYWORDS` that the watched function has itself: used, and passed on."""
+        self.heard = False
+        """Whether a result of it could be read so far."""
         self._session = None if session is None else weakref.ref(session)
         self._call = threading.local()
 
@@ -104,6 +106,7 @@ class Tap:
         session = None if self._session is None else self._session()
         if session is None or not observable(result):
             return
+        self.heard = True
         try:
             if not curve_only and self._keep_plain(session, args, kwargs, result, given):
                 return

@@ -16,6 +16,7 @@ from weightslab.capture.logger import watch_logger
 from weightslab.capture.metric import watch_signal
 from weightslab.capture.model import watch_model
 from weightslab.capture.optimizer import watch_optimizer
+from weightslab.capture.options import checked_object_name
 from weightslab.capture.torchmetric import is_torchmetric
 from weightslab.errors import InputError, UnknownOptionError
 from weightslab.hyperparameters.store import hyperparameters_handle
@@ -86,6 +87,8 @@ _WAYS: dict[str, _Way] = {
     "parameters": _HYPERPARAMETERS,
 }
 
+_NAMES = frozenset({"loader_name", "name", "signal_name"})
+
 FLAGS: tuple[str, ...] = tuple(_WAYS)
 """Every flag that `watch_or_edit` knows, in the order of the seed."""
 
@@ -94,8 +97,8 @@ def watch(
     session: Session, obj: Any, obj_name: str | None, flag: str | None, options: dict[str, Any]
 ) -> Any:
     """Watch `obj` as what `flag` says; see `weightslab.watch_or_edit`."""
-    if obj_name is not None and not str(obj_name).strip():
-        raise InputError(f"obj_name is a name, got {obj_name!r}")
+    if obj_name is not None:
+        checked_object_name("obj_name", obj_name)
     if flag is None:
         flag = _inferred(obj)
     way = _WAYS.get(str(flag))
@@ -104,6 +107,9 @@ def watch(
     for option in options:
         if option not in way.options:
             raise UnknownOptionError(f"option of flag={flag!r}", option, way.options)
+    for option in _NAMES & options.keys():
+        if options[option] is not None:
+            checked_object_name(option, options[option])
     return way.watch(session, obj, obj_name=obj_name, **options)
 
 
