@@ -9,6 +9,13 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from weightslab.api.arguments import check_launch, check_name, check_origin
+from weightslab.api.lookup import (
+    say_unknown_hashes,
+    say_unknown_origin,
+    say_unknown_signals,
+    say_unknown_tag,
+)
 from weightslab.errors import InputError
 from weightslab.export.naming import (
     annotation_numbers,
@@ -108,11 +115,13 @@ def query_sample_history(
     guard_worker("query_sample_history")
     one = _one_id(sample_id)
     signals = signal_names(signal_name, "signal_name")
-    hashes = hash_filter(exp_hash, None)
+    hashes = hash_filter(exp_hash, None, "exp_hash", "every one")
 
     from weightslab.queries.history import trajectories
 
     session = current()
+    say_unknown_signals(session, signals, "sample")
+    say_unknown_hashes(session, hashes)
     rows: dict[str, list[SignalRow]] = {}
     only = signals[0] if signals is not None and len(signals) == 1 else None
     for signal, _, steps, values, found in trajectories(session.ledger, [one], only, session.home):
@@ -189,6 +198,8 @@ def history(
         exp_hash: one experiment. None, or "all": every one.
         launch: one launch, from 1. None: every one.
 
+    A signal or hash that does not exist gives no rows, and a warning that names the nearest.
+
     Returns:
         Columns signal, experiment_hash, launch, step, value; for samples and instances
         also sample_id, for instances annotation_id, for curves min, max, count. Rows by
@@ -206,23 +217,27 @@ def history(
         [0.5, 0.25]
     """
     guard_worker("history")
-    kinds = kinds_of(kind)
+    kinds = kinds_of(kind, "kind")
     if len(kinds) != 1:
         raise InputError(f"kind must be 'global', 'sample' or 'instance'; got {kind!r}")
     signals = signal_names(signal_name, "signal_name")
     annotations = annotation_numbers(annotation_id, "annotation_id")
-    hashes = hash_filter(exp_hash, None)
+    hashes = hash_filter(exp_hash, None, "exp_hash", "every one")
+    launch = check_launch(launch)
     ids = None if sample_id is None else id_texts(sample_id)
 
     from weightslab.queries.history import history_frame
 
     session = current()
+    layer = kinds[0]
+    say_unknown_signals(session, signals, layer)
+    say_unknown_hashes(session, hashes)
     return history_frame(
         session.ledger,
-        kind=kinds[0],
+        kind=layer,
         signals=signals,
-        sample_ids=None if kinds[0] == "global" else ids,
-        annotation_ids=annotations if kinds[0] == "instance" else None,
+        sample_ids=None if layer == "global" else ids,
+        annotation_ids=annotations if layer == "instance" else None,
         hashes=hashes,
         launch=launch,
         home=session.home,
@@ -257,13 +272,20 @@ def samples(
     """
     guard_worker("samples")
     chosen = names(columns, "columns")
+    check_origin(origin)
+    if tag is not None:
+        check_name(tag, "tag")
 
     from weightslab.export.dataframe import chosen_columns
     from weightslab.queries.samples import samples_frame
 
-    return samples_frame(
-        current().ledger, origin=origin, tag=tag, columns=partial(chosen_columns, chosen=chosen)
-    )
+    session = current()
+    choice = partial(chosen_columns, chosen=chosen)
+    frame = samples_frame(session.ledger, origin=origin, tag=tag, columns=choice)
+    if not frame.height:
+        say_unknown_tag(session, tag)
+        say_unknown_origin(session, origin)
+    return frame
 
 
 def _one_id(sample_id: object) -> str:

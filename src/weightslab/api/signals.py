@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from weightslab.api.arguments import check_flag, check_origin
 from weightslab.capture.recorder import save_instances, save_samples
 from weightslab.session import current, current_or_none, guard_worker
 from weightslab.types import SampleIds
@@ -53,6 +54,8 @@ def save_signals(
         >>> wl.save_signals({"loss": torch.tensor([0.1, 2.3])}, ["cat.png", "dog.png"], step=0)
     """
     guard_worker("save_signals")
+    if log is not True and log is not False:
+        log = check_flag(log, "log")
     save_samples(
         current(),
         signals,
@@ -92,7 +95,8 @@ def save_instance_signals(
 
     Raises:
         LengthMismatchError: a signal whose length is not that of `batch_idx`.
-        InputError: a batch position outside the batch, and what `save_signals` refuses.
+        InputError: a batch position outside the batch, an origin that is no name, and
+            what `save_signals` refuses.
         WorkerProcessError: called inside a DataLoader worker.
         After an error nothing of the call is written.
 
@@ -101,6 +105,8 @@ def save_instance_signals(
         >>> wl.save_instance_signals({"iou": [0.9, 0.4, 0.7]}, ["a", "b"], [0, 0, 1], step=0)
     """
     guard_worker("save_instance_signals")
+    check_origin(origin)
+    log = check_flag(log, "log")
     save_instances(
         current(),
         signals,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from weightslab.api.arguments import check_flag, check_limit, check_name, check_origin
+from weightslab.api.lookup import say_unknown_origin, say_unknown_tag
 from weightslab.errors import InputError, UnknownOptionError
 from weightslab.queries.samples import discarded_ids, tagged_ids
 from weightslab.session import Session, current, guard_worker
@@ -50,7 +52,7 @@ def tag_samples(sample_ids: Any, tag: str, mode: Literal["add", "remove", "set"]
     guard_worker("tag_samples")
     if mode not in _MODES:
         raise UnknownOptionError("mode", mode, _MODES)
-    _check_name(tag, "tag")
+    check_name(tag, "tag")
     session = current()
     ledger = session.ledger
     if tag in ledger.categories():
@@ -71,17 +73,19 @@ def register_categorical_tag(tag: str, categories: Sequence[str]) -> None:
         >>> wl.register_categorical_tag("weather", ["rainy", "sunny"])
     """
     guard_worker("register_categorical_tag")
-    _check_name(tag, "tag")
-    if isinstance(categories, str):
+    check_name(tag, "tag")
+    if isinstance(categories, (str, bytes)) or not isinstance(categories, Iterable):
         raise InputError(
-            f"categories of {tag!r} are a list of strings, not the string {categories!r}"
+            f"categories of {tag!r} are a list of strings, not {categories!r} "
+            f"({type(categories).__name__})"
         )
+    categories = list(categories)
     for value in categories:
-        _check_name(value, f"category of {tag!r}")
+        check_name(value, f"a category of {tag!r}")
     ledger = current().ledger
     ledger.check_writable()
     _check_categorical(ledger.tags(), tag)
-    ledger.edit.register_category(tag, list(categories))
+    ledger.edit.register_category(tag, categories)
 
 
 def set_categorical_tag(sample_ids: Any, tag: str, value: str | None) -> int:
@@ -102,7 +106,7 @@ def set_categorical_tag(sample_ids: Any, tag: str, value: str | None) -> int:
         ['a']
     """
     guard_worker("set_categorical_tag")
-    _check_name(tag, "tag")
+    check_name(tag, "tag")
     if value is not None and not isinstance(value, str):
         raise InputError(f"a value of {tag!r} is a string, not {value!r} ({type(value).__name__})")
     check_text(value or "", f"the value of {tag!r}")
@@ -119,7 +123,7 @@ def discard_samples(sample_ids: Any, discarded: bool = True) -> int:
         How many samples changed. Durable when the call returns.
 
     Raises:
-        InputError: something that is no id.
+        InputError: something that is no id, or `discarded` that is no True or False.
 
     Ids that nobody knows are said once, and left out when their sample appears.
 
@@ -134,9 +138,10 @@ def discard_samples(sample_ids: Any, discarded: bool = True) -> int:
         1
     """
     guard_worker("discard_samples")
+    discarded = check_flag(discarded, "discarded")
     session = current()
     ledger = session.ledger
-    return ledger.edit.discard(_rows(session, sample_ids), bool(discarded))
+    return ledger.edit.discard(_rows(session, sample_ids), discarded)
 
 
 def get_samples_by_tag(
@@ -144,23 +149,37 @@ def get_samples_by_tag(
 ) -> list[str]:
     """Ids of the samples that have a tag; of a categorical tag, any value.
 
+    A tag or split that does not exist gives an empty list, and a warning that names the
+    nearest.
+
     Args:
+        tag: its name, or that of its column, `tag:<name>`.
         origin: the split; "train" also finds a loader called "train_loader" and the
             reverse; None means every split.
         limit: most ids to give.
 
     Raises:
-        InputError: no tag name, or a limit that is negative or no whole number.
+        InputError: no tag name, an origin that is no name, or a limit that is negative
+            or no whole number.
 
     Example:
         >>> import weightslab as wl
-        >>> wl.get_samples_by_tag("hard", origin=None)
-        []
+        >>> wl.save_signals({"loss": [0.1, 2.0]}, ["a", "b"])
+        >>> wl.tag_samples(["b"], "hard")
+        1
+        >>> wl.get_samples_by_tag("hard")
+        ['b']
     """
     guard_worker("get_samples_by_tag")
-    _check_name(tag, "tag")
-    _check_limit(limit)
-    return tagged_ids(current().ledger, tag, origin)[:limit]
+    check_name(tag, "tag")
+    limit = check_limit(limit)
+    check_origin(origin)
+    session = current()
+    found = tagged_ids(session.ledger, tag, origin)
+    if not found:
+        say_unknown_tag(session, tag)
+        say_unknown_origin(session, origin)
+    return found[:limit]
 
 
 def get_discarded_samples(origin: str | None = "train", limit: int | None = None) -> list[str]:
@@ -172,24 +191,18 @@ def get_discarded_samples(origin: str | None = "train", limit: int | None = None
         []
     """
     guard_worker("get_discarded_samples")
-    _check_limit(limit)
-    return discarded_ids(current().ledger, origin)[:limit]
-
-
-def _check_name(name: Any, what: str) -> None:
-    if not isinstance(name, str) or not name:
-        raise InputError(f"a {what} is a non-empty string, not {name!r}")
-    check_text(name, f"the {what}")
+    limit = check_limit(limit)
+    check_origin(origin)
+    session = current()
+    found = discarded_ids(session.ledger, origin)
+    if not found:
+        say_unknown_origin(session, origin)
+    return found[:limit]
 
 
 def _check_categorical(tags: Sequence[str], tag: str) -> None:
     if tag in tags:
         raise InputError(f"{tag!r} is a boolean tag: choose another name for a categorical one")
-
-
-def _check_limit(limit: Any) -> None:
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
-        raise InputError(f"limit is None or a whole number from 0, not {limit!r}")
 
 
 def _rows(session: Session, sample_ids: Any) -> Rows:

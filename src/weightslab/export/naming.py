@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from weightslab.errors import InputError, UnknownOptionError
+from weightslab.ledger.layout import Kind
 
 __all__ = [
     "FORMATS",
@@ -32,13 +33,13 @@ __all__ = [
 ]
 
 FORMATS = ("json", "csv", "parquet", "arrow")
-KINDS = ("global", "sample", "instance")
+KINDS: tuple[Kind, ...] = ("global", "sample", "instance")
 
 Filter: TypeAlias = str | list[str] | list[int] | None
 """A filter in its one normal form: "all", a sorted list without repeats, or a word."""
 
 _PREFIX = "signals//"
-_TYPES: dict[str | None, tuple[str, ...]] = {
+_TYPES: dict[str | None, tuple[Kind, ...]] = {
     None: KINDS,
     "all": KINDS,
     "global": ("global",),
@@ -49,13 +50,16 @@ _TYPES: dict[str | None, tuple[str, ...]] = {
 _NAMED_IN_A_MESSAGE = 5
 
 
-def kinds_of(type_of_history: str | None) -> tuple[str, ...]:
-    """Layers that a `type_of_history` selects, in the order of the file."""
+def kinds_of(type_of_history: str | None, what: str = "type_of_history") -> tuple[Kind, ...]:
+    """Layers that a `type_of_history` selects, in the order of the file.
+
+    `what` is the argument as the caller knows it.
+    """
     try:
         return _TYPES[type_of_history]
     except (KeyError, TypeError):
         known = [name for name in _TYPES if name is not None]
-        raise UnknownOptionError("type_of_history", type_of_history, known) from None
+        raise UnknownOptionError(what, type_of_history, known) from None
 
 
 def checked_format(name: str) -> str:
@@ -118,15 +122,21 @@ def _annotation(item: object, what: str) -> int:
     return number
 
 
-def hash_filter(experiment_hash: str | None, current: str | None) -> list[str] | None:
+def hash_filter(
+    experiment_hash: str | None,
+    current: str | None,
+    what: str = "experiment_hash",
+    none_means: str = "the current one",
+) -> list[str] | None:
     """Hashes that an export keeps; None for every one.
 
     Not given means the current hash, without the evaluation markers `<hash>_<N>`.
     With no experiment active there is nothing to narrow down to, so every row stays.
+    `what` is the argument as the caller knows it, and `none_means` what None does there.
     """
     if experiment_hash is not None and not isinstance(experiment_hash, str):
         raise InputError(
-            "experiment_hash must be a hash as text, 'all', or None for the current one; "
+            f"{what} must be a hash as text, 'all', or None for {none_means}; "
             f"got {type(experiment_hash).__name__}"
         )
     wanted = current if experiment_hash is None else experiment_hash

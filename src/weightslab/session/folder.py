@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from weightslab.errors import InputError
+from weightslab.types import check_text
 
-__all__ = ["ROOT_VARIABLE", "RunFolder"]
+__all__ = ["ROOT_VARIABLE", "RunFolder", "folder_path"]
 
 ROOT_VARIABLE = "WEIGHTSLAB_ROOT_LOG_DIR"
 """Environment variable that names the run folder when nothing else does."""
@@ -25,7 +26,7 @@ class RunFolder:
     """
 
     def __init__(self, explicit: str | os.PathLike[str] | None) -> None:
-        self.explicit = None if explicit is None else Path(explicit)
+        self.explicit = None if explicit is None else folder_path(explicit, "root_log_dir")
         self.argument: Path | None = None
         self.logger: Path | None = None
 
@@ -36,9 +37,9 @@ class RunFolder:
             InputError: `root_log_dir` of the hyperparameters cannot be read.
         """
         given = _value(hyperparameters, "root_log_dir")
-        in_them = Path(str(given)) if given else None
+        in_them = folder_path(str(given), "root_log_dir of the hyperparameters") if given else None
         variable = os.environ.get(ROOT_VARIABLE)
-        by_environment = Path(variable) if variable else None
+        by_environment = folder_path(variable, ROOT_VARIABLE) if variable else None
         candidates = (self.explicit, self.argument, in_them, self.logger, by_environment)
         return next((path for path in candidates if path is not None), None)
 
@@ -53,12 +54,26 @@ class RunFolder:
         if named is not None:
             return named
         name = str(_value(hyperparameters, "experiment_name") or "default")
+        folder_path(name, "experiment_name of the hyperparameters")
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise InputError(
                 f"the experiment name {name!r} leads out of ./{_DEFAULT_ROOT}: choose a plain "
                 f"name, or name the folder with root_log_dir"
             )
         return Path(_DEFAULT_ROOT) / name
+
+
+def folder_path(folder: Any, what: str) -> Path:
+    """A folder's name as a path.
+
+    Raises:
+        InputError: it is no text or path, empty, or no name that a file system can hold.
+    """
+    text = os.fspath(folder) if isinstance(folder, os.PathLike) else folder
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise InputError(f"{what} is the name or path of a folder, not {folder!r}")
+    check_text(text, what)
+    return Path(text)
 
 
 def _value(hyperparameters: Any, name: str) -> Any:

@@ -19,12 +19,14 @@ from weightslab.session import slot
 from weightslab.session.batches import CurrentBatch
 from weightslab.session.clock import StepClock
 from weightslab.session.experiment import Experiment
-from weightslab.session.folder import RunFolder
+from weightslab.session.folder import RunFolder, folder_path
 from weightslab.session.registry import Registry
 from weightslab.session.resolve import resolve_rows
 from weightslab.types import BatchIds, Rows
 
 __all__ = ["Session"]
+
+_MODES = ("r", "w")
 
 
 class Session:
@@ -46,6 +48,7 @@ class Session:
         options: how the ledger writes.
 
     Raises:
+        InputError: a folder that is no name or path, or another mode.
         FolderError: on first use, when mode "r" finds no ledger.
     """
 
@@ -56,6 +59,8 @@ class Session:
         mode: Literal["r", "w"] = "w",
         options: LedgerOptions | None = None,
     ) -> None:
+        if mode not in _MODES:
+            raise UnknownOptionError("mode", mode, _MODES)
         self.notices = Notices()
         self.registry = Registry()
         self.batches = CurrentBatch(lambda: self.clock.age)
@@ -169,10 +174,11 @@ class Session:
         """Let a logger's `log_dir` be the run folder, unless something stronger names it.
 
         Raises:
-            InputError: values are already written elsewhere.
+            InputError: values are already written elsewhere, or it names no folder.
         """
-        self._check_root(Path(log_dir))
-        self._folder.logger = Path(log_dir)
+        folder = folder_path(log_dir, "log_dir")
+        self._check_root(folder)
+        self._folder.logger = folder
 
     def register_hyperparameters(
         self, handle: Any, root: str | os.PathLike[str] | None = None
@@ -186,7 +192,9 @@ class Session:
                 cannot be that of a folder; nothing was registered.
         """
         folder = RunFolder(self._folder.explicit)
-        folder.argument = self._folder.argument if root is None else Path(root)
+        folder.argument = (
+            self._folder.argument if root is None else folder_path(root, "root_log_dir")
+        )
         folder.logger = self._folder.logger
         wanted = folder.root(handle)
         if folder.named(handle) is not None:
