@@ -90,3 +90,31 @@ def test_threads_that_need_the_ledger_at_once_wait_for_its_samples(tmp_path: Pat
         for thread in threads:
             thread.join()
     assert seen == [[1] * 4] * 8
+
+
+CLOSES_BADLY = """
+import sys
+import weightslab as wl
+from weightslab.session import slot
+
+class Stuck:
+    def close(self):
+        raise OSError("no space left")
+
+stuck = [Stuck() for _ in range(3)]
+sessions = [wl.Session(f"{sys.argv[1]}/{name}") for name in "abc"]
+for session, one in zip(sessions, stuck):
+    session.ledger.append_scalars({"x": 1.0}, step=0)
+    slot.close_at_exit(one)
+"""
+
+
+def test_a_session_that_cannot_close_keeps_no_other_from_closing(tmp_path: Path) -> None:
+    """At exit every session is closed; those that cannot are warned of."""
+    done = python(CLOSES_BADLY, tmp_path)
+    assert done.returncode == 0
+    assert done.stderr.count("could not be closed") == 1
+    assert "Traceback" not in done.stderr
+    assert "OSError: no space left" in done.stderr
+    written = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("seg-*")}
+    assert written == {"a", "b", "c"}

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import threading
+import warnings
 import weakref
 from typing import Protocol
+
+from weightslab.errors import WeightsLabWarning
 
 __all__ = ["Held", "close_at_exit", "held", "lock", "swap"]
 
@@ -47,5 +51,15 @@ def close_at_exit(session: Held) -> None:
 
 
 def _close_all() -> None:
+    """Close what is open; one that cannot close keeps no other from closing."""
     for session in list(_open):
-        session.close()
+        try:
+            session.close()
+        except Exception as error:  # noqa: BLE001  # the others' values are still to be written
+            with contextlib.suppress(WeightsLabWarning):  # a filter may turn it into an error
+                warnings.warn(
+                    f"a session could not be closed, what it still held may be lost: "
+                    f"{type(error).__name__}: {error}",
+                    WeightsLabWarning,
+                    stacklevel=2,
+                )
