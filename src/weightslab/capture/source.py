@@ -213,8 +213,9 @@ class Source:
                 self._lay_out()
             self.attach()
         except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
-            kind = "" if isinstance(error, (WeightsLabError, OSError)) else type(error).__name__
-            self.say("unattached", f"the loader {self.name!r} goes on without ids: {kind} {error}")
+            ours = isinstance(error, (WeightsLabError, OSError))
+            why = str(error) if ours else f"{type(error).__name__}: {error}"
+            self.say("unattached", f"the loader {self.name!r} goes on without ids: {why}")
             return
         self.skips.length = (self.layout.length or 0) if self.layout is not None else 0
         unsized = self.layout is not None and self.layout.length is None
