@@ -86,6 +86,23 @@ def test_our_errors_are_one_line(
     assert capsys.readouterr().err == "error: the disk is made of cheese\n"
 
 
+def test_what_the_disk_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A full disk, wherever a command meets it, is one line and code 1, without a traceback."""
+
+    def fail(**_: object) -> None:
+        raise OSError(28, "No space left on device", "runs/a")
+
+    from weightslab.cli.commands.demo import demo
+
+    monkeypatch.setattr(demo, "callback", fail)
+    with pytest.raises(SystemExit) as stopped:
+        main(["demo"])
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err == "error: [Errno 28] No space left on device: 'runs/a'\n"
+
+
 @pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["demo", "--epochs", "0"], 2)])
 def test_main_exits_with_clicks_code(words: list[str], code: int) -> None:
     """Help exits with 0, wrong usage with 2."""

@@ -71,14 +71,43 @@ def test_every_sample_of_every_epoch_is_on_record(whole: Whole) -> None:
     assert len(losses) == 15 * 1797
 
 
-def test_what_it_says_to_type_next_works(whole: Whole) -> None:
-    """What it prints can be pasted into a shell, and shows samples and history."""
-    command = whole[1].stdout[whole[1].stdout.index("python -c") :]
-    command = command.replace("python", sys.executable, 1)
+def paste(output: str) -> None:
+    """Run in a shell what the demo says to type next."""
+    command = output[output.index("python -c") :].replace("python", sys.executable, 1)
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("sample_id") == 2
     assert "prediction" in done.stdout
+
+
+def test_what_it_says_to_type_next_works(whole: Whole) -> None:
+    """What it prints can be pasted into a shell, and shows samples and history."""
+    paste(whole[1].stdout)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_what_it_says_to_type_next_works_for_odd_folders(tmp_path: Path, encoding: str) -> None:
+    """Umlauts, emoji, quotes, backslashes, tabs and markup in a folder's name are no obstacle."""
+    done = run(
+        "--epochs",
+        "1",
+        "--out",
+        "r\u00fcn \U0001f600 'a' \"b\" \\n\t:smile: [red]$HOME",
+        PYTHONIOENCODING=encoding,
+        PYTHONUTF8="0",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    paste(done.stdout)
+
+
+@pytest.mark.parametrize("out", ["", "run-\udcff"])
+def test_an_out_that_names_no_folder_is_refused(tmp_path: Path, out: str) -> None:
+    """An empty --out, or one that UTF-8 cannot hold, is wrong usage, and nothing is written."""
+    done = run("--out", out)
+    assert done.returncode == 2
+    assert "--out" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_with_a_run_is_not_written_to(whole: Whole) -> None:

@@ -79,5 +79,8 @@ def main(args: Sequence[str] | None = None) -> None:
         # The reader of our output (head, less) went away: nothing is left to say.
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
     # Without standalone mode click returns the code of --help and --version instead of exiting.
     sys.exit(code if isinstance(code, int) else 0)

@@ -25,13 +25,22 @@ __all__ = ["demo"]
 _SHOWN = 8
 
 
+def _named(_context: click.Context, _option: click.Parameter, out: str | None) -> Path | None:
+    """--out as a path; an empty one (a variable that is not set?) would be this very folder."""
+    if out == "":
+        raise click.BadParameter("it names no folder; leave it away for a free one")
+    if out is not None and out != out.encode(errors="replace").decode():
+        raise click.BadParameter(f"{out!r} is no name that UTF-8 can hold")
+    return None if out is None else Path(out)
+
+
 @click.command()
 @click.option(
     "--epochs", type=click.IntRange(min=1), default=15, show_default=True, help="Training epochs."
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    callback=_named,
     metavar="DIR",
     help="Folder of the run. [default: the first free weightslab_runs/demo-<n>]",
 )
@@ -69,7 +78,7 @@ def demo(epochs: int, out: Path | None) -> None:
                 on_epoch=lambda loss: advance(f"mean loss {loss:.3f}"),
             )
     except KeyboardInterrupt:
-        console.print(f"Interrupted: what was recorded so far is in {folder}", soft_wrap=True)
+        _echo(console, f"Interrupted: what was recorded so far is in {folder}")
         raise
     suspects = report.read(folder, digits)
     took_s = time.perf_counter() - started
@@ -150,9 +159,25 @@ def _say_next(console: Console, folder: Path) -> None:
 
     script = (
         "\nimport weightslab as wl\n"
-        f'with wl.Session({json.dumps(str(folder))}, mode="r"):\n'
+        f'with wl.Session({_literal(console, str(folder))}, mode="r"):\n'
         "    print(wl.samples())\n"
-        f"    print(wl.history({json.dumps(LOSS)}))"
+        f"    print(wl.history({_literal(console, LOSS)}))"
     )
-    for line in (f"\nThe run is in {folder}. Look into it:\n", f"python -c {shlex.quote(script)}"):
-        console.print(line, soft_wrap=True, markup=False)
+    _echo(console, f"\nThe run is in {folder}. Look into it:\n")
+    _echo(console, f"python -c {shlex.quote(script)}")
+
+
+def _literal(console: Console, text: str) -> str:
+    """`text` as Python writes it, in characters that the console can show."""
+    # Of JSON's escapes Python knows all but the pairs that stand for one character.
+    quoted = json.dumps(text, ensure_ascii=False)
+    return quoted if _shown(console, quoted) == quoted else ascii(text)
+
+
+def _echo(console: Console, line: str) -> None:
+    """Print a line that holds a path: as it is, with no markup, emoji or tabs taken out of it."""
+    click.echo(_shown(console, line))
+
+
+def _shown(console: Console, text: str) -> str:
+    return text.encode(console.encoding, "backslashreplace").decode(console.encoding)
