@@ -112,11 +112,11 @@ def test_ids_of_the_batch_at_hand() -> None:
 
 def test_ids_of_another_number_are_refused() -> None:
     """api.md: "and are refused when their number is not B"."""
-    loader = wl.watch_or_edit(DataLoader(Numbers(4), batch_size=2), flag="data")
     with wl.Session("run") as session:
         loader = wl.watch_or_edit(DataLoader(Numbers(4), batch_size=2), flag="data")
         loss = wl.watch_or_edit(nn.L1Loss(reduction="none"), flag="loss", name="l1")
-        next(iter(loader))
+        batches = iter(loader)  # held: a batch is current while its loop is under way
+        next(batches)
         loss(torch.ones(3), torch.zeros(3))
         assert triples("l1") == []
         assert curve("l1") == [(0, 1.0)]
