@@ -76,10 +76,6 @@ def load_writer(
                 on_damage(str(found.path), _as_os_error(error))
         return mark
 
-    marks.ids = each(layout.ids(writer), lambda path: load_ids(store.ids, path))
-    store.pending.ids_from = len(store.ids)
-    marks.tags = each(layout.family("tags", writer), lambda path: load_tags(store, path))
-
     def journal(path: Path) -> int:
         last = 0
         for entry in read_journal(path):
@@ -88,19 +84,26 @@ def load_writer(
                 store.apply_edit(entry)
         return last
 
-    marks.journal = max(each(layout.journal(writer), journal), marks.tags)
-
     def arrays(path: Path) -> int:
         lsn, records = load_arrays(path)
         for record in records:
             store.arrays.put(record)
         return lsn
 
-    store.large.load(layout.arrays(writer))
-    marks.arrays = each(layout.family("arrays", writer), arrays)
+    # Against the order of publishing (ids, journal, arrays, history, then the log goes):
+    # so a reader beside a living writer finds whatever an earlier look speaks of.
+    frames = _logged(layout, writer)
     marks.signals = each(layout.family("signals", writer), lambda path: load_signals(store, path))
     sequence = max(sequence, _load_history(layout, writer, store, marks, on_damage))
-    last = _replay(layout, writer, store, marks)
+    store.large.load(layout.arrays(writer))
+    marks.arrays = each(layout.family("arrays", writer), arrays)
+    marks.tags = each(layout.family("tags", writer), lambda path: load_tags(store, path))
+    marks.journal = max(each(layout.journal(writer), journal), marks.tags)
+    marks.ids = each(layout.ids(writer), lambda path: load_ids(store.ids, path))
+    store.pending.ids_from = len(store.ids)
+    for frame in frames:
+        _apply(frame, store, marks)
+    last = frames[-1].lsn if frames else 0
     store.ids.fill(max(marks.rows, store.most_rows()))
     stale = set()
     if marks.tags < max(marks.journal, marks.ids):
@@ -161,17 +164,16 @@ def _apply_latest(store: Store, key: PartitionKey, segment: Segment) -> None:
         )
 
 
-def _replay(layout: Layout, writer: str, store: Store, marks: _Watermarks) -> int:
-    last = 0
+def _logged(layout: Layout, writer: str) -> list[Frame]:
+    """Every whole record of a writer's logs."""
+    frames: list[Frame] = []
     for path in log_files(layout.log(writer)):
         try:
-            for frame in read_log(path):
-                last = frame.lsn
-                _apply(frame, store, marks)
+            frames.extend(read_log(path))
         except FileNotFoundError:
             # Retired by its living writer while we read: its records are in files.
             continue
-    return last
+    return frames
 
 
 def _apply(frame: Frame, store: Store, marks: _Watermarks) -> None:
