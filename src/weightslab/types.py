@@ -95,7 +95,7 @@ class BatchIds:
     origin: str
     """Name of the loader or split."""
     given: Any = field(default=None, compare=False)
-    """The ids as they stood in the batch, when the batch named its samples itself."""
+    """What stood in the batch as ids, whether or not it names the samples."""
 
     @property
     def rows(self) -> Rows:

@@ -129,11 +129,6 @@ class Session:
                 self.registry.attach_sources()
         return ledger
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the ledger was opened."""
-        return self._ledger is not None
-
     def _open(self) -> Ledger:
         with self._lock:
             if self._ledger is None:
@@ -308,7 +303,13 @@ class Session:
         return next(iter(self.registry.loaders), "train") if batch is None else batch.origin
 
     def look_up(self, ids: Any) -> tuple[Rows, list[str]]:
-        """Rows of ids in a verb, and the ids that nobody knows."""
+        """Rows of ids in a verb, and the ids that nobody knows.
+
+        The very object that stood in a batch means that batch's samples.
+        """
+        held = self.batches.holding(ids)
+        if held is not None and held.batch is not None:
+            return held.batch.rows, []
         names = id_texts(ids)
         found = find_rows(self.ledger.ids, names, self.home)
         rows = [row for row in found if row is not None]
