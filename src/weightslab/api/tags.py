@@ -119,6 +119,8 @@ def set_categorical_tag(sample_ids: Any, tag: str, value: str | None) -> int:
 def discard_samples(sample_ids: Any, discarded: bool = True) -> int:
     """Leave samples out of training from the next batch on, or bring them back.
 
+    Loader workers have fetched ahead: with them it is the batches after those.
+
     Returns:
         How many samples changed. Durable when the call returns.
 

@@ -106,13 +106,14 @@ class ArrayColumn:
         self._known = np.zeros(0, np.bool_)
         self._odd: dict[int, npt.NDArray[Any]] = {}
 
-    def put(self, rows: Rows, values: npt.NDArray[Any]) -> Rows:
-        """Take values [n, *item]; gives the rows whose array really changed."""
+    def put(self, rows: Rows, values: npt.NDArray[Any]) -> None:
+        """Take values [n, *item]."""
         if self._block is None:
             self._block = np.zeros((0, *values.shape[1:]), values.dtype)
         fits = self._block.dtype == values.dtype and self._block.shape[1:] == values.shape[1:]
         if not fits:
-            return self._put_odd(rows, values)
+            self._put_odd(rows, values)
+            return
         need = int(rows.max()) + 1 if len(rows) else 0
         if need > len(self._block):
             larger = np.zeros(
@@ -121,22 +122,17 @@ class ArrayColumn:
             larger[: len(self._block)] = self._block
             self._block = larger
             self._known = grown(self._known, len(larger), False)
-        same = (self._block[rows] == values).reshape(len(rows), -1).all(axis=1)
-        same &= self._known[rows]
         self._block[rows] = values
         self._known[rows] = True
         if self._odd:
             for row in rows.tolist():
                 self._odd.pop(row, None)
-        changed: Rows = rows[~same]
-        return changed
 
-    def _put_odd(self, rows: Rows, values: npt.NDArray[Any]) -> Rows:
+    def _put_odd(self, rows: Rows, values: npt.NDArray[Any]) -> None:
         for at, row in enumerate(rows.tolist()):
             self._odd[row] = values[at].copy()
             if row < len(self._known):
                 self._known[row] = False
-        return rows
 
     def get(self, row: int) -> npt.NDArray[Any] | None:
         """The array of a row, or None."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from threading import RLock
 from typing import Any
 
@@ -17,50 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from weightslab.errors import InputError
+from weightslab.ledger.blocks import Block, Indices, parsed_place
 from weightslab.types import Rows
 
-__all__ = ["Block", "IdStore"]
+__all__ = ["IdStore"]
 
-Indices = npt.NDArray[np.int64]
 Log = Callable[[dict[str, Any], bytes], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Rows `start..start+count` named "<origin>/<index>"; `origin` None: named one by one."""
-
-    start: int
-    count: int
-    origin: str | None
-    first: int = 0
-    indices: Indices | None = None
-    """Sorted dataset indices [count] when they are not `first..first+count`."""
-
-    def index_at(self, row: int) -> int:
-        """Dataset index of a row of this block."""
-        if self.indices is not None:
-            return int(self.indices[row - self.start])
-        return self.first + row - self.start
-
-    def index_array(self) -> Indices:
-        """All dataset indices, int64 [count]."""
-        if self.indices is not None:
-            return self.indices
-        return np.arange(self.first, self.first + self.count, dtype=np.int64)
-
-    def rows_of(self, indices: Indices) -> npt.NDArray[np.int64]:
-        """Row of each index, -1 where the block does not hold it."""
-        if self.indices is None:
-            rows = indices - self.first
-            inside = (rows >= 0) & (rows < self.count)
-        else:
-            rows = np.searchsorted(self.indices, indices)
-            inside = (
-                self.indices.take(np.minimum(rows, self.count - 1)) == indices
-                if self.count
-                else np.zeros(len(indices), bool)
-            )
-        return np.where(inside, rows + self.start, -1)
 
 
 class IdStore:
@@ -98,7 +59,7 @@ class IdStore:
             return self._find_in_blocks(name) if row is None else row
 
     def _find_in_blocks(self, name: str) -> int | None:
-        parsed = _parsed(name)
+        parsed = parsed_place(name)
         if parsed is None:
             return None
         index = np.array([parsed[1]], np.int64)
@@ -138,7 +99,7 @@ class IdStore:
         indices: dict[str, list[int]] = {}
         for place, row in enumerate(found):
             if row is None:
-                parsed = _parsed(names[place])
+                parsed = parsed_place(names[place])
                 if parsed is not None and parsed[0] in self._by_origin:
                     places.setdefault(parsed[0], []).append(place)
                     indices.setdefault(parsed[0], []).append(parsed[1])
@@ -437,13 +398,3 @@ class IdStore:
         else:
             return False
         return True
-
-
-def _parsed(name: str) -> tuple[str, int] | None:
-    """Origin and index of "<origin>/<index>", None for any other name."""
-    origin, slash, tail = name.rpartition("/")
-    if not slash or not tail.isascii() or not tail.isdigit():
-        return None
-    if len(tail) > 18 or (tail[0] == "0" and tail != "0"):
-        return None
-    return origin, int(tail)

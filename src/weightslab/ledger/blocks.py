@@ -1,0 +1,61 @@
+"""Rows that are named by their place: the samples of one origin, "<origin>/<index>"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Block", "Indices", "parsed_place"]
+
+Indices = npt.NDArray[np.int64]
+"""Dataset indices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows `start..start+count` named "<origin>/<index>"; `origin` None: named one by one."""
+
+    start: int
+    count: int
+    origin: str | None
+    first: int = 0
+    indices: Indices | None = None
+    """Sorted dataset indices [count] when they are not `first..first+count`."""
+
+    def index_at(self, row: int) -> int:
+        """Dataset index of a row of this block."""
+        if self.indices is not None:
+            return int(self.indices[row - self.start])
+        return self.first + row - self.start
+
+    def index_array(self) -> Indices:
+        """All dataset indices, int64 [count]."""
+        if self.indices is not None:
+            return self.indices
+        return np.arange(self.first, self.first + self.count, dtype=np.int64)
+
+    def rows_of(self, indices: Indices) -> npt.NDArray[np.int64]:
+        """Row of each index, -1 where the block does not hold it."""
+        if self.indices is None:
+            rows = indices - self.first
+            inside = (rows >= 0) & (rows < self.count)
+        else:
+            rows = np.searchsorted(self.indices, indices)
+            inside = (
+                self.indices.take(np.minimum(rows, self.count - 1)) == indices
+                if self.count
+                else np.zeros(len(indices), bool)
+            )
+        return np.where(inside, rows + self.start, -1)
+
+
+def parsed_place(name: str) -> tuple[str, int] | None:
+    """Origin and index of "<origin>/<index>", None for any other name."""
+    origin, slash, tail = name.rpartition("/")
+    if not slash or not tail.isascii() or not tail.isdigit():
+        return None
+    if len(tail) > 18 or (tail[0] == "0" and tail != "0"):
+        return None
+    return origin, int(tail)
