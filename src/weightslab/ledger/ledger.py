@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,6 @@ from weightslab.ledger.ids import IdStore
 from weightslab.ledger.large import LargeArrays
 from weightslab.ledger.layout import Layout
 from weightslab.ledger.options import LedgerOptions
-from weightslab.ledger.partitions import SegmentCache
 from weightslab.ledger.reader import ForeignWriters, View
 from weightslab.ledger.records import (
     ARRAYS,
@@ -32,12 +32,18 @@ from weightslab.ledger.records import (
     encode_change,
     encode_values,
 )
+from weightslab.ledger.segment_reader import SegmentReader
 from weightslab.ledger.store import Store
 from weightslab.ledger.writer import Writer
 from weightslab.notices import Notices
 from weightslab.types import Rows
 
 __all__ = ["Ledger"]
+
+T = TypeVar("T")
+
+_MOST_LOOKS = 20
+"""How often a query is asked anew while other processes merge their files."""
 
 
 class Ledger:
@@ -101,7 +107,7 @@ class Ledger:
         self.layout = Layout(self.root)
         self._rank = rank
         self._files = files or Files()
-        self._cache = SegmentCache(self.options.cache_bytes)
+        self._reader = SegmentReader(self.options.cache_bytes)
         self._store = self._new_store()
         self._launched = False
         self._closed = False
@@ -121,7 +127,9 @@ class Ledger:
             on_damage=self._damaged,
         )
         self._editor = Editor(self._store, self._writer, now)
-        self._foreign = ForeignWriters(self.layout, self._new_store, self._damaged)
+        self._foreign = ForeignWriters(
+            self.layout, partial(self._new_store, foreign=True), self._damaged
+        )
         self.discarded = DiscardView(self._store)
         if mode == "w":
             self._writer.attach(fresh=False)
@@ -130,12 +138,18 @@ class Ledger:
 
     # -- opening and closing ----------------------------------------------
 
-    def _new_store(self) -> Store:
+    def _new_store(self, *, foreign: bool = False) -> Store:
         large = LargeArrays(
             rate_bytes_s=self.options.array_rate_bytes_s,
             budget_bytes=self.options.array_budget_bytes,
         )
-        return Store(self._log_change, cache=self._cache, large=large, on_damage=self._damaged)
+        return Store(
+            self._log_change,
+            reader=self._reader,
+            large=large,
+            on_damage=self._damaged,
+            foreign=foreign,
+        )
 
     def _damaged(self, path: str, error: OSError) -> None:
         self.notices.warn_once(
@@ -400,6 +414,15 @@ class Ledger:
             self._store.drain()
             own = [View(self._writer.name or "", self._store)]
         return own + self._foreign.views(self._writer.name)
+
+    def look(self, query: Callable[[], T]) -> T:
+        """What `query` finds; it is asked anew when another writer merged files under it."""
+        for _ in range(_MOST_LOOKS):
+            try:
+                return query()
+            except FileNotFoundError:
+                self._foreign.forget()
+        return query()
 
     def status(self) -> dict[str, Any]:
         """What waits, what was dropped, and whether the disk works."""

@@ -6,10 +6,9 @@ instance). The training thread only appends to its tail.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy.typing as npt
 
 from weightslab.ledger.layout import Kind
 from weightslab.ledger.records import Floats
-from weightslab.ledger.segments import Chunk, read_chunk
+from weightslab.ledger.segments import Chunk
 from weightslab.types import Rows
 
 __all__ = [
@@ -25,10 +24,8 @@ __all__ = [
     "Partition",
     "PartitionKey",
     "Segment",
-    "SegmentCache",
     "chunk_of",
     "fold_curve",
-    "rows_slice",
 ]
 
 
@@ -50,6 +47,9 @@ class Segment:
     last: int
     lsn: int
     """Every record up to this number is in this segment or an earlier one."""
+    rows: int
+    tier: int = 0
+    """How often its rows were merged: 0 as flushed, one more with each merge."""
 
 
 class Entry(NamedTuple):
@@ -88,6 +88,12 @@ class Partition:
         self.applied = max(0, self.applied - entries)
         self._sorted = None
         self._sorted_entries = 0
+
+    def merged(self, inputs: Sequence[Segment], segment: Segment) -> None:
+        """`segment` holds what `inputs` held, which stood one after the other."""
+        at = self.segments.index(inputs[0])
+        assert self.segments[at : at + len(inputs)] == list(inputs)
+        self.segments[at : at + len(inputs)] = [segment]
 
     def tail_parts(self) -> tuple[Chunk | None, list[Entry], int]:
         """What `settle` needs: the sorted part, the entries behind it, and all entries' number."""
@@ -184,38 +190,3 @@ def fold_curve(chunk: Chunk) -> Chunk:
     alone = np.diff(np.append(starts, len(order))) == 1
     folded["value"] = np.where(alone, value[starts], folded["value"])
     return Chunk("global", folded)
-
-
-class SegmentCache:
-    """Decoded segments, least recently used first out, within a byte budget."""
-
-    def __init__(self, budget_bytes: int) -> None:
-        self._budget = budget_bytes
-        self._chunks: OrderedDict[Path, Chunk] = OrderedDict()
-        self._bytes = 0
-        self._lock = Lock()
-
-    def get(self, segment: Segment, kind: Kind) -> Chunk:
-        """Columns of a segment. Raises OSError when the file is gone or damaged."""
-        with self._lock:
-            chunk = self._chunks.get(segment.path)
-            if chunk is not None:
-                self._chunks.move_to_end(segment.path)
-                return chunk
-        chunk = read_chunk(segment.path, kind)
-        with self._lock:
-            if segment.path not in self._chunks and chunk.size_bytes <= self._budget:
-                self._chunks[segment.path] = chunk
-                self._bytes += chunk.size_bytes
-                while self._bytes > self._budget:
-                    _, old = self._chunks.popitem(last=False)
-                    self._bytes -= old.size_bytes
-        return chunk
-
-
-def rows_slice(chunk: Chunk, row: int) -> slice:
-    """Where the values of one sample stand in a sorted chunk."""
-    sample = chunk.columns["sample"]
-    # Same dtype on both sides, or numpy casts the whole column first.
-    low, high = np.searchsorted(sample, np.array((row, row + 1), sample.dtype))
-    return slice(int(low), int(high))

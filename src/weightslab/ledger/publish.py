@@ -129,12 +129,14 @@ class Publisher:
             "experiment_hash": key.experiment_hash,
             "last": entries[-1].lsn,
             "rows": int(chunk.columns["sample"][-1]) + 1 if key.kind != "global" else 0,
+            "tier": 0,
         }
         self._publish(path, lambda s: write_chunk(chunk, footer, s))
         if key.kind != "global":
             self._stale.add("signals")
         with self._store.lock:
-            partition.published(Segment(path, sequence, sequence, lsn), len(entries))
+            segment = Segment(path, sequence, sequence, lsn, len(chunk))
+            partition.published(segment, len(entries))
             self._store.tail_rows = max(0, self._store.tail_rows - rows)
 
     def _folder(self, signal: str) -> str:

@@ -14,7 +14,7 @@ from weightslab.ledger.store import Store
 __all__ = ["ForeignWriters", "View"]
 
 _FRESH_S = 1.0
-_ATTEMPTS = 5
+_ATTEMPTS = 20
 """How often a writer that publishes while it is read is read again."""
 
 
@@ -53,6 +53,12 @@ class ForeignWriters:
                 self._read_at = time.monotonic()
                 self._own = own
             return list(self._views)
+
+    def forget(self) -> None:
+        """Read every writer anew at the next look."""
+        with self._lock:
+            self._read_at = float("-inf")
+            self._known.clear()
 
     def _view(self, writer: str) -> View:
         """The state of one writer, which may be publishing and closing meanwhile."""

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import pyarrow.parquet as pq
+
 from weightslab.ledger.arrays import ArrayRecord
 from weightslab.ledger.arrays_file import load_arrays
 from weightslab.ledger.ids_file import load_ids
@@ -21,7 +23,7 @@ from weightslab.ledger.layout import HIVE_NULL, Layout, current_ranges
 from weightslab.ledger.partitions import PartitionKey, Segment
 from weightslab.ledger.records import ARRAYS, CHANGE, VALUES, decode_change, decode_values
 from weightslab.ledger.samples_file import load_signals, load_tags
-from weightslab.ledger.segments import read_chunk, read_footer
+from weightslab.ledger.segments import footer_of, read_chunk
 from weightslab.ledger.store import Store
 from weightslab.ledger.wal import Frame, log_files, read_log
 
@@ -132,8 +134,16 @@ def _load_history(
         for found in current_ranges(folder):
             sequence = max(sequence, found.last)
             try:
-                footer = read_footer(found.path)
-                segment = Segment(found.path, found.first, found.last, footer["lsn"])
+                metadata = pq.read_metadata(found.path)
+                footer = footer_of(metadata)
+                segment = Segment(
+                    found.path,
+                    found.first,
+                    found.last,
+                    footer["lsn"],
+                    metadata.num_rows,
+                    footer["tier"],
+                )
                 partition_key = PartitionKey(kind, experiment_hash, footer["signal"])
                 marks.rows = max(marks.rows, footer["rows"])
             except _DAMAGE as error:

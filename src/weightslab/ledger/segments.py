@@ -4,6 +4,10 @@
 float costs no more than a plain one (4.9 against 4.9 bytes a row, measured),
 1e300 stays 1e300 in every reader, and nobody has to coalesce two columns.
 Within a sample, rows keep the order in which they were saved.
+
+Pages hold 2,048 rows and are compressed one by one, so that one sample's values are read
+without decoding the rest (`pages`): 6.3 bytes a row against 16 for a form that could be
+mapped without decoding, and 6.1 for large pages.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +25,14 @@ import pyarrow.parquet as pq
 from weightslab.ledger.layout import Kind
 
 __all__ = [
+    "COLUMNS",
+    "ROW_GROUP",
     "Chunk",
+    "SegmentWriter",
+    "columns_of",
     "concat_chunks",
+    "footer_of",
+    "names_of",
     "read_chunk",
     "read_footer",
     "sort_chunk",
@@ -30,24 +40,26 @@ __all__ = [
     "write_parquet",
 ]
 
-_ROW_GROUP = 1 << 18
+ROW_GROUP = 1 << 18
+"""Rows of a row group."""
+_PAGE = 2048
 _FOOTER = b"weightslab"
 
 Column = npt.NDArray[Any]
 
-_COLUMNS: dict[Kind, tuple[tuple[str, Any, str], ...]] = {
+COLUMNS: dict[Kind, tuple[tuple[str, Any, str], ...]] = {
     "sample": (
         ("sample", np.int32, "DELTA_BINARY_PACKED"),
-        ("step", np.int64, "DELTA_BINARY_PACKED"),
+        ("step", np.int64, "PLAIN"),
         ("value", np.float64, "BYTE_STREAM_SPLIT"),
-        ("launch", np.int32, "DELTA_BINARY_PACKED"),
+        ("launch", np.int32, "PLAIN"),
     ),
     "instance": (
         ("sample", np.int32, "DELTA_BINARY_PACKED"),
-        ("annotation_id", np.int32, "DELTA_BINARY_PACKED"),
-        ("step", np.int64, "DELTA_BINARY_PACKED"),
+        ("annotation_id", np.int32, "PLAIN"),
+        ("step", np.int64, "PLAIN"),
         ("value", np.float64, "BYTE_STREAM_SPLIT"),
-        ("launch", np.int32, "DELTA_BINARY_PACKED"),
+        ("launch", np.int32, "PLAIN"),
     ),
     "global": (
         ("step", np.int64, "DELTA_BINARY_PACKED"),
@@ -58,6 +70,7 @@ _COLUMNS: dict[Kind, tuple[tuple[str, Any, str], ...]] = {
         ("launch", np.int32, "DELTA_BINARY_PACKED"),
     ),
 }
+"""Name, type and encoding of each column of a layer."""
 _ARROW = {
     np.dtype(np.int32): pa.int32(),
     np.dtype(np.int64): pa.int64(),
@@ -91,7 +104,7 @@ class Chunk:
     @classmethod
     def empty(cls, kind: Kind) -> Chunk:
         """A chunk without rows."""
-        return cls(kind, {name: np.zeros(0, dtype) for name, dtype, _ in _COLUMNS[kind]})
+        return cls(kind, {name: np.zeros(0, dtype) for name, dtype, _ in COLUMNS[kind]})
 
 
 def concat_chunks(kind: Kind, chunks: list[Chunk]) -> Chunk:
@@ -102,7 +115,7 @@ def concat_chunks(kind: Kind, chunks: list[Chunk]) -> Chunk:
         return Chunk.empty(kind)
     return Chunk(
         kind,
-        {name: np.concatenate([c.columns[name] for c in chunks]) for name, _, _ in _COLUMNS[kind]},
+        {name: np.concatenate([c.columns[name] for c in chunks]) for name, _, _ in COLUMNS[kind]},
     )
 
 
@@ -123,64 +136,119 @@ def sort_chunk(chunk: Chunk) -> Chunk:
 
 def write_chunk(chunk: Chunk, footer: dict[str, Any], stream: BinaryIO) -> None:
     """Write a sorted chunk as Parquet with `footer` in its metadata."""
-    layout = _COLUMNS[chunk.kind]
-    arrays = []
-    fields = []
-    for name, dtype, _ in layout:
-        column = np.ascontiguousarray(chunk.columns[name], dtype=dtype)
-        arrow = _ARROW[column.dtype]
-        arrays.append(pa.Array.from_buffers(arrow, len(column), [None, pa.py_buffer(column)]))
-        fields.append(pa.field(name, arrow, nullable=False))
-    write_parquet(
-        pa.Table.from_arrays(arrays, schema=pa.schema(fields)),
-        footer,
-        stream,
-        row_group_size=_ROW_GROUP,
-        use_dictionary=False,
-        column_encoding={name: encoding for name, _, encoding in layout},
-    )
+    with SegmentWriter(chunk.kind, stream) as writer:
+        writer.write(chunk)
+        writer.finish(footer)
 
 
-def write_parquet(
-    table: pa.Table,
-    footer: dict[str, Any],
-    stream: BinaryIO,
-    *,
-    row_group_size: int | None = None,
-    **options: Any,
-) -> None:
+class SegmentWriter:
+    """Writes one segment piece by piece, in whole row groups.
+
+    `level` is zstd's: 1 for what is read and merged again, more for an archive.
+    """
+
+    def __init__(self, kind: Kind, stream: BinaryIO, *, level: int = 1) -> None:
+        self._kind = kind
+        layout = COLUMNS[kind]
+        self._schema = pa.schema(
+            [pa.field(name, _ARROW[np.dtype(dtype)], nullable=False) for name, dtype, _ in layout]
+        )
+        self._waiting: list[Chunk] = []
+        self._waiting_rows = 0
+        self._parquet = pq.ParquetWriter(
+            stream,
+            self._schema,
+            use_dictionary=False,
+            column_encoding={name: encoding for name, _, encoding in layout},
+            # Rows alone end a page.
+            data_page_size=1 << 30,
+            max_rows_per_page=_PAGE,
+            write_batch_size=_PAGE,
+            **_options(level),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._parquet.close()
+
+    def write(self, chunk: Chunk) -> None:
+        """Take rows that follow those before."""
+        self._waiting.append(chunk)
+        self._waiting_rows += len(chunk)
+        if self._waiting_rows >= ROW_GROUP:
+            self._write(self._waiting_rows // ROW_GROUP * ROW_GROUP)
+
+    def _write(self, rows: int) -> None:
+        whole = concat_chunks(self._kind, self._waiting)
+        self._waiting = [whole.take(slice(rows, None))]
+        self._waiting_rows -= rows
+        arrays = []
+        for name, dtype, _ in COLUMNS[self._kind]:
+            column = np.ascontiguousarray(whole.columns[name][:rows], dtype=dtype)
+            buffers = [None, pa.py_buffer(column)]
+            arrays.append(pa.Array.from_buffers(_ARROW[column.dtype], rows, buffers))
+        table = pa.Table.from_arrays(arrays, schema=self._schema)
+        self._parquet.write_table(table, row_group_size=ROW_GROUP)
+
+    def finish(self, footer: dict[str, Any]) -> None:
+        """Write what waits, and `footer` into the file's metadata."""
+        if self._waiting_rows:
+            self._write(self._waiting_rows)
+        self._parquet.add_key_value_metadata({_FOOTER: json.dumps(footer)})
+
+
+def _options(level: int) -> dict[str, Any]:
+    """What every Parquet file of a run folder has: zstd, and a checksum on each page."""
+    return {
+        "compression": "ZSTD",
+        "compression_level": level,
+        "store_schema": False,
+        "write_page_checksum": True,
+    }
+
+
+def write_parquet(table: pa.Table, footer: dict[str, Any], stream: BinaryIO) -> None:
     """Write a table with zstd and page checksums, and `footer` in the file's metadata."""
-    with pq.ParquetWriter(
-        stream,
-        table.schema,
-        compression="ZSTD",
-        compression_level=1,
-        store_schema=False,
-        write_page_checksum=True,
-        **options,
-    ) as writer:
-        writer.write_table(table, row_group_size=row_group_size)
+    with pq.ParquetWriter(stream, table.schema, **_options(1)) as writer:
+        writer.write_table(table)
         writer.add_key_value_metadata({_FOOTER: json.dumps(footer)})
 
 
 def read_footer(path: Path) -> dict[str, Any]:
     """Our own metadata of a Parquet file; empty when it has none."""
-    metadata = pq.read_metadata(path).metadata or {}
-    footer: dict[str, Any] = json.loads(metadata.get(_FOOTER, b"{}"))
+    return footer_of(pq.read_metadata(path))
+
+
+def footer_of(metadata: Any) -> dict[str, Any]:
+    """Our own part of a file's metadata; empty when it has none."""
+    footer: dict[str, Any] = json.loads((metadata.metadata or {}).get(_FOOTER, b"{}"))
     return footer
 
 
 def read_chunk(path: Path, kind: Kind) -> Chunk:
-    """Read a segment into memory."""
-    with pq.ParquetFile(path) as file:
-        table = file.read(columns=[name for name, _, _ in _COLUMNS[kind]], use_threads=False)
+    """Read a segment into memory; every page is checked against its checksum."""
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        return columns_of(file.read(columns=names_of(kind), use_threads=False), kind)
+
+
+def names_of(kind: Kind) -> list[str]:
+    """Columns of a layer."""
+    return [name for name, _, _ in COLUMNS[kind]]
+
+
+def columns_of(table: pa.Table, kind: Kind) -> Chunk:
+    """An Arrow table with the columns of a layer as a chunk."""
     columns: dict[str, Column] = {}
-    for name, dtype, _ in _COLUMNS[kind]:
-        chunks = table.column(name).chunks
+    for name, dtype, _ in COLUMNS[kind]:
         parts = [
             np.frombuffer(a.buffers()[1], dtype, len(a), a.offset * np.dtype(dtype).itemsize)
-            for a in chunks
+            for a in table.column(name).chunks
             if len(a)
         ]
-        columns[name] = np.concatenate(parts) if parts else np.zeros(0, dtype)
+        if len(parts) == 1:
+            columns[name] = parts[0]
+        else:
+            columns[name] = np.concatenate(parts) if parts else np.zeros(0, dtype)
     return Chunk(kind, columns)

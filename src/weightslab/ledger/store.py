@@ -7,8 +7,11 @@ what a reader sees and what a kill leaves are the same by construction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import RLock
 from typing import Any
 
@@ -24,13 +27,14 @@ from weightslab.ledger.partitions import (
     Entry,
     Partition,
     PartitionKey,
-    SegmentCache,
+    Segment,
     chunk_of,
     fold_curve,
-    rows_slice,
 )
 from weightslab.ledger.records import Values, decode_values
 from weightslab.ledger.samples import CategoryColumn, SampleTable
+from weightslab.ledger.segment_file import take_rows
+from weightslab.ledger.segment_reader import SegmentReader
 from weightslab.ledger.segments import Chunk, concat_chunks, sort_chunk
 
 __all__ = ["Pending", "Store"]
@@ -49,15 +53,19 @@ class Pending:
 
 
 class Store:
-    """State of one writer. Every method holds `lock`, which is reentrant."""
+    """State of one writer. Every method holds `lock`, which is reentrant.
+
+    `foreign`: another process's, as its files were at one moment.
+    """
 
     def __init__(
         self,
         log_change: Callable[[dict[str, Any], bytes], None],
         *,
-        cache: SegmentCache,
+        reader: SegmentReader,
         large: LargeArrays,
         on_damage: Callable[[str, OSError], None],
+        foreign: bool = False,
     ) -> None:
         self.lock = RLock()
         self.ids = IdStore(self.lock, log_change)
@@ -77,8 +85,12 @@ class Store:
         self._inbox: list[tuple[int, bytes]] = []
         """Logged records of values that no tail holds yet."""
         self._routes: dict[tuple[int, Kind], Partition] = {}
-        self._cache = cache
+        self._pins: Counter[Path] = Counter()
+        """How many readers each segment has."""
+        self._retired: list[Path] = []
+        self._reader = reader
         self._on_damage = on_damage
+        self._foreign = foreign
 
     # -- signals and partitions -------------------------------------------
 
@@ -220,37 +232,122 @@ class Store:
     ) -> list[tuple[PartitionKey, Chunk]]:
         """Columns of every partition that was asked for, sorted by sample; curves by step.
 
-        `rows` restricts to those samples; it has no meaning for curves.
+        `rows` (sorted, each once) restricts to those samples; it has no meaning for curves.
+
+        Raises:
+            FileNotFoundError: this is another process's state, and files that it speaks of
+                were merged away meanwhile: look at that process anew.
         """
+        with self._looking(kind, signals, hashes) as looks:
+            return [
+                (look.key, _assemble(kind, [*self._chunks(look, rows), look.tail], rows))
+                for look in looks
+            ]
+
+    def scan(
+        self,
+        kind: Kind,
+        *,
+        signals: Iterable[str] | None = None,
+        hashes: Iterable[str | None] | None = None,
+    ) -> Iterator[tuple[PartitionKey, Chunk]]:
+        """What `read` gives, in pieces of bounded size: each sorted by sample, oldest first.
+
+        Raises FileNotFoundError as `read` does.
+        """
+        with self._looking(kind, signals, hashes) as looks:
+            for look in looks:
+                for segment in look.segments:
+                    try:
+                        for chunk in self._reader.groups(segment, kind):
+                            yield look.key, chunk
+                    except (OSError, ValueError) as error:
+                        self._missed(segment, error)
+                if len(look.tail):
+                    yield look.key, look.tail
+
+    @contextmanager
+    def _looking(
+        self, kind: Kind, signals: Iterable[str] | None, hashes: Iterable[str | None] | None
+    ) -> Iterator[list[_Look]]:
+        """The partitions that were asked for as they stand now; their files stay meanwhile."""
+        with self.lock:
+            chosen = self._chosen(kind, signals, hashes)
+            pinned = [segment.path for _, segments, _ in chosen for segment in segments]
+            self._pins.update(pinned)
+        try:
+            yield [self._look(*choice) for choice in chosen]
+        finally:
+            with self.lock:
+                self._pins.subtract(pinned)
+
+    def retire(self, paths: Iterable[Path]) -> None:
+        """These files were merged into another: they go when nobody reads them any more."""
+        with self.lock:
+            self._retired += paths
+
+    def removable(self) -> list[Path]:
+        """Files that were retired and that nobody reads; each is given once."""
+        with self.lock:
+            free = [path for path in self._retired if not self._pins[path]]
+            self._retired = [path for path in self._retired if self._pins[path]]
+            self._pins = +self._pins
+        for path in free:
+            self._reader.forget(path)
+        return free
+
+    def _chosen(
+        self, kind: Kind, signals: Iterable[str] | None, hashes: Iterable[str | None] | None
+    ) -> list[tuple[Partition, list[Segment], tuple[Chunk | None, list[Entry], int]]]:
         wanted = None if signals is None else set(signals)
         wanted_hashes = None if hashes is None else set(hashes)
-        with self.lock:
-            self._settle()
-            chosen = [
-                (partition, list(partition.segments), partition.tail_parts())
-                for key, partition in self.partitions.items()
-                if key.kind == kind
-                and (wanted is None or key.signal in wanted)
-                and (wanted_hashes is None or key.experiment_hash in wanted_hashes)
-            ]
-        found = []
-        for partition, segments, (settled, fresh, entries) in chosen:
-            tail = settled
-            if fresh or tail is None:
-                parts = [chunk_of(kind, fresh)] if tail is None else [tail, chunk_of(kind, fresh)]
-                tail = sort_chunk(concat_chunks(kind, parts))
-                with self.lock:
-                    if partition.segments[-1:] == segments[-1:]:
-                        partition.settle(tail, entries)
-            chunks = []
-            for segment in segments:
-                try:
-                    chunks.append(self._cache.get(segment, kind))
-                except OSError as error:
-                    self._on_damage(str(segment.path), error)
-            chunks.append(tail)
-            found.append((partition.key, _assemble(kind, chunks, rows)))
-        return found
+        self._settle()
+        return [
+            (partition, list(partition.segments), partition.tail_parts())
+            for key, partition in self.partitions.items()
+            if key.kind == kind
+            and (wanted is None or key.signal in wanted)
+            and (wanted_hashes is None or key.experiment_hash in wanted_hashes)
+        ]
+
+    def _look(
+        self,
+        partition: Partition,
+        segments: list[Segment],
+        parts: tuple[Chunk | None, list[Entry], int],
+    ) -> _Look:
+        """A partition with its tail sorted."""
+        kind = partition.key.kind
+        tail, fresh, entries = parts
+        if fresh or tail is None:
+            new = chunk_of(kind, fresh)
+            tail = sort_chunk(new if tail is None else concat_chunks(kind, [tail, new]))
+            with self.lock:
+                if partition.segments[-1:] == segments[-1:]:
+                    partition.settle(tail, entries)
+        return _Look(partition.key, segments, tail)
+
+    def _chunks(self, look: _Look, rows: npt.NDArray[np.int64] | None) -> list[Chunk]:
+        """What the segments of a look hold; those that are damaged are named and left out."""
+        kind = look.key.kind
+        chunks = []
+        for segment in look.segments:
+            try:
+                if rows is None or kind == "global":
+                    chunks.append(self._reader.whole(segment, kind))
+                elif len(rows):
+                    chunks.append(self._reader.of_rows(segment, kind, rows))
+            except (OSError, ValueError) as error:
+                self._missed(segment, error)
+        return chunks
+
+    def _missed(self, segment: Segment, error: Exception) -> None:
+        """A segment that cannot be read: damaged, unless its writer merged it away."""
+        if self._foreign and isinstance(error, FileNotFoundError):
+            raise error
+        self._on_damage(
+            str(segment.path), error if isinstance(error, OSError) else OSError(str(error))
+        )
 
     def has_pending(self) -> bool:
         """Whether something is not in files yet."""
@@ -271,15 +368,23 @@ class Store:
             return list(dict.fromkeys(k.signal for k in self.partitions if k.kind == kind))
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A partition at one moment."""
+
+    key: PartitionKey
+    segments: list[Segment]
+    tail: Chunk
+    """What is not in a segment yet, sorted."""
+
+
 def _assemble(kind: Kind, chunks: list[Chunk], rows: npt.NDArray[np.int64] | None) -> Chunk:
     if kind == "global":
         return fold_curve(concat_chunks(kind, chunks))
-    if rows is None:
-        return sort_chunk(concat_chunks(kind, [c for c in chunks if len(c)]))
-    parts = [
-        chunk.take(rows_slice(chunk, row))
-        for row in rows.tolist()
-        for chunk in chunks
-        if len(chunk)
-    ]
-    return concat_chunks(kind, [p for p in parts if len(p)])
+    if rows is not None:
+        chunks[-1] = take_rows(chunks[-1], rows)
+    held = [chunk for chunk in chunks if len(chunk)]
+    whole = concat_chunks(kind, held)
+    if len(held) < 2 or (kind == "sample" and rows is not None and len(rows) == 1):
+        return whole
+    return sort_chunk(whole)

@@ -15,7 +15,10 @@ from weightslab.queries.frames import ids_of_sorted
 from weightslab.queries.lookup import find_rows
 from weightslab.queries.names import signal_name
 
-__all__ = ["history_frame", "trajectories"]
+__all__ = ["Trajectory", "history_frame", "trajectories"]
+
+Trajectory = tuple[str, str, npt.NDArray[np.int64], npt.NDArray[np.float64], str | None]
+"""(signal, sample_id, steps, values, experiment_hash)."""
 
 _COLUMNS: dict[str, dict[str, pl.DataType]] = {
     "global": {
@@ -53,17 +56,21 @@ def history_frame(
     """
     wanted = None if signals is None else [signal_name(s) for s in signals]
     if kind == "global":
-        return _finish(_curves(ledger, wanted, hashes), kind, launch)
-    frames = []
-    for view in ledger.views():
-        rows = None if sample_ids is None else _rows(view, sample_ids, home)
-        if rows is not None and not len(rows):
-            continue
-        for key, chunk in view.store.read(kind, signals=wanted, hashes=hashes, rows=rows):
-            kept = _of_annotations(chunk, annotation_ids) if kind == "instance" else chunk
-            if len(kept):
-                frames.append(_frame(view, key, kept))
-    return _finish(frames, kind, launch)
+        return _finish(ledger.look(lambda: _curves(ledger, wanted, hashes)), kind, launch)
+
+    def look() -> list[pl.DataFrame]:
+        frames = []
+        for view in ledger.views():
+            rows = None if sample_ids is None else _rows(view, sample_ids, home)
+            if rows is not None and not len(rows):
+                continue
+            for key, chunk in view.store.read(kind, signals=wanted, hashes=hashes, rows=rows):
+                kept = _of_annotations(chunk, annotation_ids) if kind == "instance" else chunk
+                if len(kept):
+                    frames.append(_frame(view, key, kept))
+        return frames
+
+    return _finish(ledger.look(look), kind, launch)
 
 
 def _rows(view: View, sample_ids: Sequence[str], home: str) -> npt.NDArray[np.int64]:
@@ -122,26 +129,24 @@ def _finish(frames: list[pl.DataFrame], kind: str, launch: int | None) -> pl.Dat
 
 def trajectories(
     ledger: Ledger, sample_ids: Sequence[str], signal: str | None = None, home: str = "train"
-) -> list[tuple[str, str, npt.NDArray[np.int64], npt.NDArray[np.float64], str | None]]:
+) -> list[Trajectory]:
     """(signal, sample_id, steps, values, hash) of a few samples, straight from the columns.
 
     What a single sample's query takes: no frame is built.
     """
+    return ledger.look(lambda: _trajectories(ledger, list(dict.fromkeys(sample_ids)), signal, home))
+
+
+def _trajectories(
+    ledger: Ledger, sample_ids: list[str], signal: str | None, home: str
+) -> list[Trajectory]:
     wanted = None if signal is None else [signal_name(signal)]
-    found = []
+    found: list[Trajectory] = []
     for view in ledger.views():
-        for name in dict.fromkeys(sample_ids):
+        for name in sample_ids:
             for row in _rows(view, [name], home):
                 for key, chunk in view.store.read("sample", signals=wanted, rows=np.array([row])):
                     if len(chunk):
-                        columns = chunk.columns
-                        found.append(
-                            (
-                                key.signal,
-                                name,
-                                columns["step"],
-                                columns["value"],
-                                key.experiment_hash,
-                            )
-                        )
+                        steps, values = chunk.columns["step"], chunk.columns["value"]
+                        found.append((key.signal, name, steps, values, key.experiment_hash))
     return found

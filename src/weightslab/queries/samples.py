@@ -36,6 +36,12 @@ def samples_frame(
         columns: chooses columns besides sample_id and annotation_id, the only ones that
             are built; None: all.
     """
+    return ledger.look(lambda: _samples_frame(ledger, origin, tag, columns))
+
+
+def _samples_frame(
+    ledger: Ledger, origin: str | None, tag: str | None, columns: Choice | None
+) -> pl.DataFrame:
     views = [view for view in ledger.views() if len(seen_rows(view))]
     edits = merged_edits(ledger) if len(views) > 1 else None
     there = [*BASE_COLUMNS, *(name for view in views for name in column_names(view))]
