@@ -101,6 +101,6 @@ def flags(table: pa.Table, name: str, *, valid: bool = False) -> npt.NDArray[np.
 
 
 def read_table(path: Path) -> pa.Table:
-    """Read a Parquet file on this thread."""
-    with pq.ParquetFile(path) as file:
+    """Read a Parquet file on this thread; every page is checked against its checksum."""
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
         return file.read(use_threads=False)

@@ -89,6 +89,10 @@ class Files:
                 return None
             raise
 
+    def open_new(self, path: Path) -> BinaryIO:
+        """Open a new file for writing; one that is there already is refused."""
+        return path.open("xb")
+
     def open_appending(self, path: Path) -> int:
         """Open a new file for plain appends; gives a descriptor."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
@@ -122,12 +126,16 @@ class Files:
         and the folder is synced.
         """
         self.make_folder(target.parent)
-        with self._unfinished(temporary, target.name) as path:
-            with path.open("xb") as stream:
+        with self.unfinished(temporary, target.name) as path:
+            with self.open_new(path) as stream:
                 write(stream)
                 stream.flush()
                 self.sync(stream.fileno())
-            self.rename(path, target)
+            self.take_place(path, target)
+
+    def take_place(self, path: Path, target: Path) -> None:
+        """Give a finished, synced file its name, durably; on an error it has none."""
+        self.rename(path, target)
         try:
             self.sync_folder(target.parent)
         except OSError:
@@ -140,7 +148,8 @@ class Files:
         source.replace(target)
 
     @contextlib.contextmanager
-    def _unfinished(self, folder: Path, name: str) -> Iterator[Path]:
+    def unfinished(self, folder: Path, name: str) -> Iterator[Path]:
+        """Path of a file to be written; what still stands there at the end is removed."""
         self.make_folder(folder)
         unique = f"{os.getpid()}-{threading.get_ident()}-{next(self._serial)}-{name[-80:]}"
         path = folder / unique

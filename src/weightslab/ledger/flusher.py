@@ -71,6 +71,8 @@ class Flusher:
                     self._writer.tick()
                     if self._is_due(time.monotonic() - self._flushed_at):
                         self._flush()
+                    if self._options.compact and not self.failing:
+                        self._writer.compact()
             except Exception as error:  # noqa: BLE001  # a thread's boundary: said once, counted
                 self.failing = True
                 self._notices.warn_once(

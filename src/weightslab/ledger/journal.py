@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from weightslab.ledger.columns import arrow, arrow_lists, arrow_strings
+from weightslab.ledger.columns import arrow, arrow_lists, arrow_strings, read_table
+from weightslab.ledger.segments import file_options, footer_text, write_parquet
 from weightslab.types import Rows
 
-__all__ = ["JournalEntry", "read_journal", "write_journal"]
+__all__ = ["JournalEntry", "categories_of", "merge_journals", "read_journal", "write_journal"]
 
 _SCHEMA = pa.schema(
     [
@@ -109,14 +110,24 @@ def write_journal(entries: Sequence[JournalEntry], stream: BinaryIO) -> None:
         arrow_lists([e.rows for e in entries]),
         arrow_lists([e.previous for e in entries]),
     ]
-    table = pa.Table.from_arrays(columns, schema=_SCHEMA)
-    pq.write_table(table, stream, compression="ZSTD", store_schema=False)
+    write_parquet(pa.Table.from_arrays(columns, schema=_SCHEMA), {"tier": 0}, stream)
+
+
+def merge_journals(inputs: Sequence[Path], stream: BinaryIO, *, tier: int) -> int:
+    """Write one file with the entries of `inputs`, oldest first; gives their number."""
+    rows = 0
+    with pq.ParquetWriter(stream, _SCHEMA, **file_options(1)) as writer:
+        for path in inputs:
+            table = read_table(path)
+            writer.write_table(table.cast(_SCHEMA))
+            rows += table.num_rows
+        writer.add_key_value_metadata(footer_text({"tier": tier}))
+    return rows
 
 
 def read_journal(path: Path) -> Iterator[JournalEntry]:
     """Every entry of a journal file, in order."""
-    with pq.ParquetFile(path) as file:
-        table = file.read(use_threads=False).combine_chunks()
+    table = read_table(path).combine_chunks()
     for row in table.set_column(1, "time", table["time"].cast(pa.int64())).to_pylist():
         yield JournalEntry(
             row["entry"],

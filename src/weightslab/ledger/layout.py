@@ -16,6 +16,7 @@ __all__ = [
     "Layout",
     "current_ranges",
     "folder_name",
+    "superseded_ranges",
 ]
 
 FORMAT_VERSION = 1
@@ -62,15 +63,34 @@ class FileRange:
 
 def current_ranges(folder: Path) -> list[FileRange]:
     """Files of a folder in order of sequence, without those that a merge superseded."""
-    if not folder.is_dir():
-        return []
-    found = [r for r in map(FileRange.parse, folder.iterdir()) if r is not None]
+    found = [r for r in map(FileRange.parse, _listed(folder)) if r is not None]
     found.sort(key=lambda r: (r.first, -r.last))
     kept: list[FileRange] = []
     for candidate in found:
         if not kept or candidate.last > kept[-1].last:
             kept.append(candidate)
     return kept
+
+
+def superseded_ranges(folder: Path) -> list[FileRange]:
+    """Files of a folder whose rows stand in a merged one as well: a kill left them."""
+    current = {found.path for found in current_ranges(folder)}
+    found = (FileRange.parse(path) for path in _listed(folder))
+    return [r for r in found if r is not None and r.path not in current]
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Files of a folder at one moment.
+
+    A folder is not listed at once: while a merge replaces files, one pass can miss both
+    the inputs and the output. Two passes that agree missed nothing.
+    """
+    if not folder.is_dir():
+        return []
+    listed = sorted(folder.iterdir())
+    while (again := sorted(folder.iterdir())) != listed:
+        listed = again
+    return listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +160,13 @@ class Layout:
     def arrays(self, writer: str) -> Path:
         """Folder of a writer's large arrays."""
         return self.root / "arrays" / f"writer={writer}"
+
+    def published(self, writer: str) -> list[Path]:
+        """Every folder with numbered Parquet files of a writer."""
+        folders = [self.ids(writer), self.journal(writer)]
+        folders += [self.family(name, writer) for name in ("tags", "signals", "arrays")]
+        folders += sorted((self.root / "history").glob(f"kind=*/*/*/writer={writer}"))
+        return [folder for folder in folders if folder.is_dir()]
 
     def writers(self) -> list[str]:
         """Every writer that left a log folder, in order."""

@@ -181,6 +181,24 @@ class Ledger:
         if self._flusher is not None and not self._closed:
             self._flusher.flush_now()
 
+    def compact(self, *, archive: bool = False) -> int:
+        """Merge on this thread the files that this process wrote; gives the number of merges.
+
+        While a run lives that happens by itself, in the background.
+
+        Args:
+            archive: whether to make one file of each partition, in the smallest form.
+
+        Raises:
+            ReadOnlyError: opened for reading, or closed.
+            OSError, ValueError: the disk refuses, or a file is damaged; nothing is lost.
+        """
+        self.check_writable()
+        assert self._flusher is not None
+        with self._flusher.lock:
+            self._writer.publish(bases=True)
+            return self._writer.compact_now(archive=archive)
+
     def disown(self) -> None:
         """In a forked child: this ledger belongs to the parent; touch nothing of it."""
         self._closed = True

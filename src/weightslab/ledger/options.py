@@ -19,6 +19,8 @@ class LedgerOptions:
     """What a power loss can cost; a killed process loses nothing."""
     base_interval_s: float = 120.0
     """Shortest time between whole snapshots of the sample table."""
+    compact: bool = True
+    """Whether files are merged in the background, by a process of lowest priority."""
     log_bytes: int = 16 << 20
     """Size of one write-ahead log file."""
     most_waiting_rows: int = 8_000_000

@@ -47,6 +47,8 @@ class Publisher:
         self._store = store
         self._sequence = found.next_sequence
         self._stale = set(found.stale)
+        self.covered = found.covered
+        """Number of the last record that the snapshot of latest values holds."""
         self._folders: dict[str, str] = {}
         self._registered: tuple[Any, ...] = ()
         self._rest = rest
@@ -198,6 +200,7 @@ class Publisher:
             self._stale.discard(family)
             for path in former:
                 self._files.remove(path)
+        self.covered = lsn
 
 
 def _name(stem: str, sequence: int) -> str:

@@ -15,7 +15,7 @@ __all__ = ["ForeignWriters", "View"]
 
 _FRESH_S = 1.0
 _ATTEMPTS = 20
-"""How often a writer that publishes while it is read is read again."""
+"""How often a writer that merges files while it is read is read anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +61,19 @@ class ForeignWriters:
             self._known.clear()
 
     def _view(self, writer: str) -> View:
-        """The state of one writer, which may be publishing and closing meanwhile."""
+        """The state of one writer, which may be publishing, merging and closing meanwhile."""
         before = _files_of(self._layout, writer)
         known = self._known.get(writer)
         if known is not None and known[0] == before and not any(".wal" in name for name in before):
             return known[1]
-        damaged: list[tuple[str, OSError]] = []
         for attempt in range(_ATTEMPTS):
             store = self._new_store()
-            damaged.clear()
-            load_writer(
-                self._layout, writer, store, lambda path, error: damaged.append((path, error))
-            )
-            after = _files_of(self._layout, writer)
-            if after == before or attempt == _ATTEMPTS - 1:
+            try:
+                load_writer(self._layout, writer, store, self._on_damage)
                 break
-            before = after
-        for path, error in damaged:
-            self._on_damage(path, error)
+            except FileNotFoundError as error:
+                if attempt == _ATTEMPTS - 1:
+                    self._on_damage(str(error.filename), error)
         store.drain()
         view = View(writer, store)
         self._known[writer] = (before, view)
@@ -87,7 +82,5 @@ class ForeignWriters:
 
 def _files_of(layout: Layout, writer: str) -> frozenset[str]:
     """Names of everything that a writer's state is read from."""
-    folders = [layout.ids(writer), layout.journal(writer), layout.log(writer)]
-    folders += [layout.family(name, writer) for name in ("tags", "signals", "arrays")]
-    folders += (layout.root / "history").glob(f"kind=*/*/*/writer={writer}")
+    folders = [*layout.published(writer), layout.log(writer)]
     return frozenset(str(path) for f in folders if f.is_dir() for path in f.iterdir())

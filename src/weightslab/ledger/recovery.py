@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import pyarrow.parquet as pq
@@ -19,7 +20,7 @@ from weightslab.ledger.arrays import ArrayRecord
 from weightslab.ledger.arrays_file import load_arrays
 from weightslab.ledger.ids_file import load_ids
 from weightslab.ledger.journal import JournalEntry, read_journal
-from weightslab.ledger.layout import HIVE_NULL, Layout, current_ranges
+from weightslab.ledger.layout import HIVE_NULL, FileRange, Layout, current_ranges
 from weightslab.ledger.partitions import PartitionKey, Segment
 from weightslab.ledger.records import ARRAYS, CHANGE, VALUES, decode_change, decode_values
 from weightslab.ledger.samples_file import load_signals, load_tags
@@ -33,6 +34,11 @@ __all__ = ["Recovered", "load_writer"]
 _DAMAGE = (OSError, ValueError, KeyError, IndexError, TypeError)
 """What reading a damaged file raises."""
 
+_ATTEMPTS = 50
+"""How often a folder is gone through whose files a living writer replaces meanwhile."""
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
@@ -42,6 +48,8 @@ class Recovered:
     next_sequence: int
     stale: frozenset[str] = frozenset(("tags", "signals"))
     """Families whose snapshot is older than what it is made of."""
+    covered: int = 0
+    """Number of the last record that the snapshot of latest values holds."""
 
 
 class _Watermarks:
@@ -63,20 +71,19 @@ def load_writer(
     """Fill an empty store with everything that `writer` left. Reads only.
 
     A damaged Parquet file is reported through `on_damage` and left out.
+
+    Raises:
+        FileNotFoundError: another process, whose writer this is, merged and covered values
+            meanwhile: load it anew into another store.
     """
     marks = _Watermarks()
     sequence = 0
 
     def each(folder: Path, load: Callable[[Path], int]) -> int:
         nonlocal sequence
-        mark = 0
-        for found in current_ranges(folder):
-            sequence = max(sequence, found.last)
-            try:
-                mark = max(mark, load(found.path))
-            except _DAMAGE as error:
-                on_damage(str(found.path), _as_os_error(error))
-        return mark
+        loaded, last = _each(folder, lambda found: load(found.path), on_damage)
+        sequence = max(sequence, last)
+        return max(loaded, default=0)
 
     def journal(path: Path) -> int:
         last = 0
@@ -92,11 +99,15 @@ def load_writer(
             store.arrays.put(record)
         return lsn
 
-    # Against the order of publishing (ids, journal, arrays, history, then the log goes):
-    # so a reader beside a living writer finds whatever an earlier look speaks of.
+    # Against the order of publishing (ids, journal, arrays, history, the snapshot of latest
+    # values, then the log goes): so a reader beside a living writer finds whatever an earlier
+    # look speaks of.
     frames = _logged(layout, writer)
+    history, last = _load_history(layout, writer, on_damage)
+    sequence = max(sequence, last)
     marks.signals = each(layout.family("signals", writer), lambda path: load_signals(store, path))
-    sequence = max(sequence, _load_history(layout, writer, store, marks, on_damage))
+    store.covered = marks.signals
+    _take_history(history, store, marks, on_damage)
     store.large.load(layout.arrays(writer))
     marks.arrays = each(layout.family("arrays", writer), arrays)
     marks.tags = each(layout.family("tags", writer), lambda path: load_tags(store, path))
@@ -112,56 +123,97 @@ def load_writer(
         stale.add("tags")
     if marks.signals < max(marks.history, marks.ids):
         stale.add("signals")
-    return Recovered(max(last, marks.last) + 1, sequence + 1, frozenset(stale))
+    next_lsn = max(last, marks.last) + 1
+    return Recovered(next_lsn, sequence + 1, frozenset(stale), marks.signals)
 
 
 def _as_os_error(error: Exception) -> OSError:
     return error if isinstance(error, OSError) else OSError(str(error))
 
 
+def _each(
+    folder: Path, load: Callable[[FileRange], T], on_damage: Callable[[str, OSError], None]
+) -> tuple[list[T], int]:
+    """What `load` gives for each current file of a folder, and the last sequence number.
+
+    Where a living writer replaces files meanwhile, the folder is gone through again: loading
+    a file twice changes nothing.
+    """
+    for attempt in range(_ATTEMPTS):
+        loaded, last = [], 0
+        gone = False
+        for found in current_ranges(folder):
+            last = max(last, found.last)
+            try:
+                loaded.append(load(found))
+            except FileNotFoundError as error:
+                gone = attempt < _ATTEMPTS - 1
+                if gone:
+                    break
+                on_damage(str(found.path), error)
+            except _DAMAGE as error:
+                on_damage(str(found.path), _as_os_error(error))
+        if not gone:
+            break
+    return loaded, last
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A segment and what its footer says."""
+
+    key: PartitionKey
+    segment: Segment
+    rows: int
+    """Rows that it speaks of: the highest and one."""
+    saved: int
+    """Number of the last record that is in it."""
+
+
 def _load_history(
-    layout: Layout,
-    writer: str,
-    store: Store,
-    marks: _Watermarks,
-    on_damage: Callable[[str, OSError], None],
-) -> int:
+    layout: Layout, writer: str, on_damage: Callable[[str, OSError], None]
+) -> tuple[list[_Found], int]:
+    found: list[_Found] = []
     sequence = 0
-    recent: list[tuple[int, PartitionKey, Segment]] = []
     for folder in sorted((layout.root / "history").glob(f"kind=*/*/*/writer={writer}")):
         kind, key = (folder.parts[at].partition("=")[2] for at in (-4, -3))
         experiment_hash = None if key == HIVE_NULL else unquote(key)
-        for found in current_ranges(folder):
-            sequence = max(sequence, found.last)
-            try:
-                metadata = pq.read_metadata(found.path)
-                footer = footer_of(metadata)
-                segment = Segment(
-                    found.path,
-                    found.first,
-                    found.last,
-                    footer["lsn"],
-                    metadata.num_rows,
-                    footer["tier"],
-                )
-                partition_key = PartitionKey(kind, experiment_hash, footer["signal"])
-                marks.rows = max(marks.rows, footer["rows"])
-            except _DAMAGE as error:
-                on_damage(str(found.path), _as_os_error(error))
-                continue
-            if kind != "global" and segment.lsn > marks.signals:
-                recent.append((footer["last"], partition_key, segment))
-            store.partition(partition_key).segments.append(segment)
-            marks.history = max(marks.history, segment.lsn)
-    for loaded in store.partitions.values():
-        loaded.segments.sort(key=lambda s: s.first)
+        of_folder, last = _each(folder, partial(_segment, kind, experiment_hash), on_damage)
+        found += of_folder
+        sequence = max(sequence, last)
+    return found, sequence
+
+
+def _segment(kind: str, experiment_hash: str | None, found: FileRange) -> _Found:
+    metadata = pq.read_metadata(found.path)
+    footer = footer_of(metadata)
+    segment = Segment(
+        found.path, found.first, found.last, footer["lsn"], metadata.num_rows, footer["tier"]
+    )
+    key = PartitionKey(kind, experiment_hash, footer["signal"])
+    return _Found(key, segment, footer["rows"], footer["last"])
+
+
+def _take_history(
+    history: list[_Found],
+    store: Store,
+    marks: _Watermarks,
+    on_damage: Callable[[str, OSError], None],
+) -> None:
+    """Take up segments, and the latest values of those that the snapshot does not cover."""
+    for found in sorted(history, key=lambda f: f.segment.first):
+        store.partition(found.key).segments.append(found.segment)
+        marks.history = max(marks.history, found.segment.lsn)
+        marks.rows = max(marks.rows, found.rows)
+    recent = [f for f in history if f.key.kind != "global" and f.segment.lsn > marks.signals]
     # In the order in which they were saved, across experiment hashes.
-    for _, partition_key, segment in sorted(recent, key=lambda r: r[0]):
+    for found in sorted(recent, key=lambda f: f.saved):
         try:
-            _apply_latest(store, partition_key, segment)
+            _apply_latest(store, found.key, found.segment)
+        except FileNotFoundError:
+            raise
         except _DAMAGE as error:
-            on_damage(str(segment.path), _as_os_error(error))
-    return sequence
+            on_damage(str(found.segment.path), _as_os_error(error))
 
 
 def _apply_latest(store: Store, key: PartitionKey, segment: Segment) -> None:

@@ -6,7 +6,7 @@ Shapes: m distinct samples of a row group.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +17,19 @@ import pyarrow.parquet as pq
 
 from weightslab.ledger.layout import Kind
 from weightslab.ledger.pages import PageList, list_pages
-from weightslab.ledger.segments import COLUMNS, Chunk, columns_of, concat_chunks, names_of
+from weightslab.ledger.segments import (
+    COLUMNS,
+    Chunk,
+    columns_of,
+    concat_chunks,
+    footer_of,
+    names_of,
+)
 
-__all__ = ["SegmentFile", "take_rows"]
+__all__ = ["Indices", "SegmentFile", "take_rows"]
 
 Indices = npt.NDArray[np.int64]
+"""Sample or row numbers."""
 
 _MANY = 64
 """Samples of one row group from which on decoding all of it is quicker than page by page."""
@@ -56,10 +64,20 @@ class SegmentFile:
         self._metadata = self._parquet.metadata
         self._names = names_of(kind)
         self._groups: dict[int, _Group] = {}
+        self._latest = (-1, Chunk.empty(kind))
+        bounds = np.array(self._bounds(), np.int64).reshape(-1, 2)
+        self._lows, self._highs = bounds[:, 0], bounds[:, 1]
+
+    def _bounds(self) -> Sequence[tuple[int, int]]:
+        """First and last sample of each row group; of a file of somebody else's by statistics."""
         count = self._metadata.num_row_groups
-        bounds = [self._column(group, "sample").statistics for group in range(count)]
-        self._lows = np.array([b.min for b in bounds], np.int64)
-        self._highs = np.array([b.max for b in bounds], np.int64)
+        found: Sequence[tuple[int, int]] | None = footer_of(self._metadata).get("groups")
+        if found is None:
+            columns = [self._column(group, "sample").statistics for group in range(count)]
+            found = [(column.min, column.max) for column in columns]
+        if len(found) != count:
+            raise ValueError(f"{count} row groups, and the bounds of {len(found)}")
+        return found
 
     @property
     def rows(self) -> int:
@@ -76,11 +94,16 @@ class SegmentFile:
             yield self._decoded(group)
 
     def between(self, low: int, high: int) -> Iterator[Chunk]:
-        """Rows of the samples `low..high` (exclusive), one row group at a time."""
+        """Rows of the samples `low..high` (exclusive), one row group at a time.
+
+        The last row group is kept: whoever goes through a segment asks for it again.
+        """
         for group in range(
             int(np.searchsorted(self._highs, low)), int(np.searchsorted(self._lows, high))
         ):
-            chunk = self._decoded(group)
+            if self._latest[0] != group:
+                self._latest = (group, self._decoded(group))
+            chunk = self._latest[1]
             sample = chunk.columns["sample"]
             start, stop = np.searchsorted(sample, np.array((low, high), sample.dtype))
             if start < stop:

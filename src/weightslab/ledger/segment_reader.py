@@ -8,12 +8,9 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from weightslab.ledger.layout import Kind
 from weightslab.ledger.partitions import Segment
-from weightslab.ledger.segment_file import SegmentFile, take_rows
+from weightslab.ledger.segment_file import Indices, SegmentFile, take_rows
 from weightslab.ledger.segments import ROW_GROUP, Chunk, read_chunk
 
 __all__ = ["SegmentReader"]
@@ -70,7 +67,7 @@ class SegmentReader:
             self._decoded.move_to_end(path)
             return found.chunk
 
-    def of_rows(self, segment: Segment, kind: Kind, rows: npt.NDArray[np.int64]) -> Chunk:
+    def of_rows(self, segment: Segment, kind: Kind, rows: Indices) -> Chunk:
         """The values of the samples `rows` (sorted, each once), sorted by sample."""
         kept = self._kept(segment.path)
         if kept is not None:

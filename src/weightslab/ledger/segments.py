@@ -13,6 +13,7 @@ mapped without decoding, and 6.1 for large pages.
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -31,7 +32,9 @@ __all__ = [
     "SegmentWriter",
     "columns_of",
     "concat_chunks",
+    "file_options",
     "footer_of",
+    "footer_text",
     "names_of",
     "read_chunk",
     "read_footer",
@@ -155,6 +158,7 @@ class SegmentWriter:
         )
         self._waiting: list[Chunk] = []
         self._waiting_rows = 0
+        self._bounds: list[tuple[int, int]] = []
         self._parquet = pq.ParquetWriter(
             stream,
             self._schema,
@@ -164,7 +168,7 @@ class SegmentWriter:
             data_page_size=1 << 30,
             max_rows_per_page=_PAGE,
             write_batch_size=_PAGE,
-            **_options(level),
+            **file_options(level),
         )
 
     def __enter__(self) -> Self:
@@ -184,6 +188,13 @@ class SegmentWriter:
         whole = concat_chunks(self._kind, self._waiting)
         self._waiting = [whole.take(slice(rows, None))]
         self._waiting_rows -= rows
+        sample = whole.columns.get("sample")
+        if sample is not None:
+            starts = range(0, rows, ROW_GROUP)
+            ends = (min(start + ROW_GROUP, rows) - 1 for start in starts)
+            self._bounds += [
+                (int(sample[a]), int(sample[b])) for a, b in zip(starts, ends, strict=True)
+            ]
         arrays = []
         for name, dtype, _ in COLUMNS[self._kind]:
             column = np.ascontiguousarray(whole.columns[name][:rows], dtype=dtype)
@@ -193,13 +204,16 @@ class SegmentWriter:
         self._parquet.write_table(table, row_group_size=ROW_GROUP)
 
     def finish(self, footer: dict[str, Any]) -> None:
-        """Write what waits, and `footer` into the file's metadata."""
+        """Write what waits, and `footer` into the file's metadata.
+
+        With the first and last sample of each row group: what a reader looks for rows by.
+        """
         if self._waiting_rows:
             self._write(self._waiting_rows)
-        self._parquet.add_key_value_metadata({_FOOTER: json.dumps(footer)})
+        self._parquet.add_key_value_metadata(footer_text(footer | {"groups": self._bounds}))
 
 
-def _options(level: int) -> dict[str, Any]:
+def file_options(level: int) -> dict[str, Any]:
     """What every Parquet file of a run folder has: zstd, and a checksum on each page."""
     return {
         "compression": "ZSTD",
@@ -211,9 +225,21 @@ def _options(level: int) -> dict[str, Any]:
 
 def write_parquet(table: pa.Table, footer: dict[str, Any], stream: BinaryIO) -> None:
     """Write a table with zstd and page checksums, and `footer` in the file's metadata."""
-    with pq.ParquetWriter(stream, table.schema, **_options(1)) as writer:
+    with pq.ParquetWriter(stream, table.schema, **file_options(1)) as writer:
         writer.write_table(table)
-        writer.add_key_value_metadata({_FOOTER: json.dumps(footer)})
+        writer.add_key_value_metadata(footer_text(footer))
+
+
+def footer_text(footer: dict[str, Any]) -> dict[bytes, str]:
+    """Our own part of a file's metadata, as Parquet keeps it.
+
+    With a checksum: Parquet has one for pages, and none for what is said about them.
+    """
+    return {_FOOTER: json.dumps(footer | {"checksum": _checksum(footer)})}
+
+
+def _checksum(footer: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(footer, sort_keys=True).encode())
 
 
 def read_footer(path: Path) -> dict[str, Any]:
@@ -222,8 +248,16 @@ def read_footer(path: Path) -> dict[str, Any]:
 
 
 def footer_of(metadata: Any) -> dict[str, Any]:
-    """Our own part of a file's metadata; empty when it has none."""
-    footer: dict[str, Any] = json.loads((metadata.metadata or {}).get(_FOOTER, b"{}"))
+    """Our own part of a file's metadata; empty when it has none.
+
+    Raises ValueError when it is damaged.
+    """
+    text = (metadata.metadata or {}).get(_FOOTER)
+    if text is None:
+        return {}
+    footer: dict[str, Any] = json.loads(text)
+    if footer.pop("checksum", None) != _checksum(footer):
+        raise ValueError("the file's own metadata does not agree with its checksum")
     return footer
 
 

@@ -78,6 +78,8 @@ class Store:
         """Signal names by code."""
         self.experiment_hash: str | None = None
         self.launch = 0
+        self.covered = 0
+        """Last record that the loaded snapshot of latest values holds."""
         self.tail_rows = 0
         """Rows of every tail, with those on curves counted once."""
         self.codes: dict[str, int] = {}
@@ -206,6 +208,8 @@ class Store:
             for partition in self.partitions.values():
                 if partition.key.kind != "global" and partition.applied < len(partition.tail):
                     fresh = partition.tail[partition.applied :]
+                    if fresh[0].lsn <= self.covered:
+                        fresh = [entry for entry in fresh if entry.lsn > self.covered]
                     waiting.setdefault(partition.key.signal, []).extend(fresh)
                     partition.applied = len(partition.tail)
             for signal, entries in waiting.items():

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from threading import RLock
 
 from weightslab.ledger.claim import claim_writer, clear_temporary
+from weightslab.ledger.compactor import Compactor
 from weightslab.ledger.files import Files, Lock
-from weightslab.ledger.layout import Layout
+from weightslab.ledger.layout import Layout, superseded_ranges
 from weightslab.ledger.options import LedgerOptions
 from weightslab.ledger.publish import Publisher
 from weightslab.ledger.records import CHANGE, encode_change
@@ -51,6 +52,7 @@ class Writer:
         self._lock: Lock | None = None
         self._wal: LogWriter | None = None
         self._publisher: Publisher | None = None
+        self._compactor: Compactor | None = None
         self.rest = RLock()
         """Held while a file is written: a fork waits for it. Taken before the store's lock."""
         self._unlogged_lsn = 1
@@ -77,11 +79,13 @@ class Writer:
             found = Recovered(self.next_lsn, 1)
         else:
             found = load_writer(layout, claim.writer, self._store, self._on_damage)
+            self._remove_superseded(claim.writer)
         self._lock = claim.lock
         self.name = claim.writer
         self._publisher = Publisher(
             self._files, layout, claim.writer, self._store, found, self.rest
         )
+        self._compactor = Compactor(self._store, layout, self._files, self._notices, self.rest)
         self._wal = LogWriter(
             self._files,
             layout.log(claim.writer),
@@ -90,6 +94,16 @@ class Writer:
             context=self._context,
         )
         return True
+
+    def _remove_superseded(self, writer: str) -> None:
+        """Remove what a kill left between a merge and the end of its inputs."""
+        for folder in self._layout.published(writer):
+            for found in superseded_ranges(folder):
+                try:
+                    self._files.remove(found.path)
+                except OSError as error:
+                    self.disk_failed(error)
+                    return
 
     @property
     def attached(self) -> bool:
@@ -181,8 +195,25 @@ class Writer:
         self._notices.forget("disk")
         return True
 
+    def compact(self) -> None:
+        """Start or end what is to be merged in the background; never waits for it."""
+        if self._compactor is not None and self._publisher is not None and self.name:
+            self._compactor.tick(self.name, self._publisher.covered)
+
+    def compact_now(self, *, archive: bool) -> int:
+        """Merge on this thread whatever is due; gives the number of merges.
+
+        Raises OSError or ValueError when the disk refuses or a file is damaged.
+        """
+        compactor, publisher = self._compactor, self._publisher
+        if compactor is None or publisher is None or not self.name:
+            raise OSError(f"{self._layout.root} cannot be written")
+        return compactor.run(self.name, publisher.covered, archive=archive)
+
     def finish(self) -> None:
         """Publish the last, remove the log and let the folder go."""
+        if self._compactor is not None:
+            self._compactor.stop()
         try:
             published = (self.attached or self.attach(fresh=True)) and self.publish(bases=True)
         except Exception as error:  # noqa: BLE001  # the last chance to say it, and to let go
@@ -205,5 +236,7 @@ class Writer:
 
     def disown(self) -> None:
         """Let the lock go; in a forked child this closes only its copy."""
+        if self._compactor is not None:
+            self._compactor.disown()
         if self._lock is not None:
             self._lock.release()
