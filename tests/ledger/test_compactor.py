@@ -231,7 +231,7 @@ def test_a_kill_at_every_step_of_a_merge_is_exactly_once(tmp_path: Path, archive
         assert everything(folder / "run") == whole
         for parent in {path.parent for path in files(folder / "run", "")}:
             assert superseded_ranges(parent) == []
-        at += 3 if at > 12 else 1
+        at += 5 if at > 12 else 1
     assert deaths > 10
 
 

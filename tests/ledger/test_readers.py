@@ -28,12 +28,16 @@ def test_a_reader_beside_a_writer_sees_every_acknowledged_row_at_any_moment(tmp_
         while time.monotonic() < until:
             known = int(acknowledged[0])
             reader = Ledger(root, mode="r")
-            (view,) = reader.views()
-            ((_, chunk),) = view.store.read("sample", signals=["loss"])
-            steps = np.sort(chunk.columns["step"])[::2]
+
+            def look(reader: Ledger = reader) -> tuple[np.ndarray, list[str]]:
+                (view,) = reader.views()
+                ((_, chunk),) = view.store.read("sample", signals=["loss"])
+                names = view.store.ids.names(np.unique(chunk.columns["sample"]))
+                return np.sort(chunk.columns["step"])[::2], names
+
+            steps, names = reader.look(look)
             assert len(steps) >= known
             assert (steps == np.arange(len(steps))).all()
-            names = view.store.ids.names(np.unique(chunk.columns["sample"]))
             assert not any(name.startswith("lost/") for name in names)
             assert reader.notices.messages() == []
             looks += 1
