@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         query_sample_history,
         query_signal_history,
         samples,
+        scan_history,
     )
     from weightslab.api.session import Session, reset
     from weightslab.api.signals import current_ids, save_instance_signals, save_signals
@@ -52,6 +53,7 @@ __all__ = [
     "samples",
     "save_instance_signals",
     "save_signals",
+    "scan_history",
     "set_categorical_tag",
     "tag_samples",
     "watch_or_edit",
@@ -76,6 +78,7 @@ _HOMES = {
     "register_categorical_tag": "weightslab.api.tags",
     "reset": "weightslab.api.session",
     "samples": "weightslab.api.history",
+    "scan_history": "weightslab.api.history",
     "save_instance_signals": "weightslab.api.signals",
     "save_signals": "weightslab.api.signals",
     "set_categorical_tag": "weightslab.api.tags",

@@ -30,6 +30,7 @@ PUBLIC = [
     "samples",
     "save_instance_signals",
     "save_signals",
+    "scan_history",
     "set_categorical_tag",
     "tag_samples",
     "watch_or_edit",

@@ -37,6 +37,7 @@ __all__ = [
     "query_sample_history",
     "query_signal_history",
     "samples",
+    "scan_history",
 ]
 
 SignalRow = tuple[str, int, float, str | None]
@@ -242,6 +243,55 @@ def history(
         launch=launch,
         home=session.home,
     )
+
+
+def scan_history(
+    signal_name: object = None,
+    *,
+    kind: str = "sample",
+    exp_hash: str | None = None,
+    launch: int | None = None,
+) -> pl.LazyFrame:
+    """Values of samples or instances as a lazy Polars frame, for more rows than memory holds.
+
+    Nothing is read before the frame is collected; then only the columns that are asked for
+    are made, piece by piece, and filters are applied to each piece. It shows what is saved
+    when it is collected.
+
+    Args:
+        signal_name: one name or several; None: all.
+        kind: "sample" or "instance".
+        exp_hash: one experiment. None, or "all": every one.
+        launch: one launch, from 1. None: every one.
+
+    Returns:
+        The columns of `history`, the rows in no particular order.
+
+    Raises:
+        UnknownOptionError: a kind that does not exist.
+        InputError: another argument that cannot be meant.
+        WorkerProcessError: called inside a DataLoader worker.
+
+    Example:
+        >>> import weightslab as wl
+        >>> wl.save_signals({"loss": [0.5, 0.25]}, ["cat.png", "dog.png"], step=3)
+        >>> wl.scan_history("loss").select("value").sum().collect().item()
+        0.75
+    """
+    guard_worker("scan_history")
+    kinds = kinds_of(kind, "kind")
+    if len(kinds) != 1 or kinds[0] == "global":
+        raise InputError(f"kind must be 'sample' or 'instance'; got {kind!r}")
+    signals = signal_names(signal_name, "signal_name")
+    hashes = hash_filter(exp_hash, None, "exp_hash", "every one")
+    launch = check_launch(launch)
+
+    from weightslab.queries.lazy import history_scan
+
+    session = current()
+    say_unknown_signals(session, signals, kinds[0])
+    say_unknown_hashes(session, hashes)
+    return history_scan(session.ledger, kinds[0], signals, hashes, launch)
 
 
 def samples(

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from weightslab.ledger.layout import Kind
 from weightslab.ledger.partitions import fold_curve
+from weightslab.ledger.pyramid import blocks_of, packed
 from weightslab.ledger.segment_file import SegmentFile
 from weightslab.ledger.segments import (
     Chunk,
@@ -112,8 +113,9 @@ def merge_segments(
     }
     pieces: Iterable[Chunk]
     if kind == "global":
-        whole = concat_chunks(kind, [read_chunk(path, kind) for path in inputs])
-        pieces = [fold_curve(whole)]
+        curve = fold_curve(concat_chunks(kind, [read_chunk(path, kind) for path in inputs]))
+        footer["blocks"] = packed(blocks_of(curve))
+        pieces = [curve]
     else:
         pieces = _merged_windows(kind, [SegmentFile(path, kind) for path in inputs])
     rows = 0

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from weightslab.ledger.layout import Kind
 from weightslab.ledger.partitions import Segment
+from weightslab.ledger.pyramid import Blocks, blocks_of, unpacked
 from weightslab.ledger.segment_file import Indices, SegmentFile, take_rows
-from weightslab.ledger.segments import ROW_GROUP, Chunk, read_chunk
+from weightslab.ledger.segments import ROW_GROUP, Chunk, read_chunk, read_footer
 
 __all__ = ["SegmentReader"]
 
@@ -41,6 +42,7 @@ class SegmentReader:
         self._decoded: OrderedDict[Path, _Decoded] = OrderedDict()
         self._bytes = 0
         self._files: OrderedDict[Path, SegmentFile] = OrderedDict()
+        self._blocks: dict[Path, Blocks] = {}
         self._lock = Lock()
 
     def whole(self, segment: Segment, kind: Kind) -> Chunk:
@@ -76,6 +78,17 @@ class SegmentReader:
             return take_rows(self.whole(segment, kind), rows)
         return self._file(segment.path, kind).of(rows)
 
+    def blocks(self, segment: Segment) -> Blocks:
+        """A curve in blocks: as its file carries them, else made of its points."""
+        with self._lock:
+            found = self._blocks.get(segment.path)
+        if found is None:
+            text: str = read_footer(segment.path).get("blocks", "")
+            found = unpacked(text) if text else blocks_of(self.whole(segment, "global"))
+            with self._lock:
+                self._blocks[segment.path] = found
+        return found
+
     def groups(self, segment: Segment, kind: Kind) -> Iterator[Chunk]:
         """Every row, at most a row group at a time."""
         kept = self._kept(segment.path)
@@ -100,6 +113,7 @@ class SegmentReader:
         """Let go of a file that was merged or replaced."""
         with self._lock:
             self._files.pop(path, None)
+            self._blocks.pop(path, None)
             dropped = self._decoded.pop(path, None)
             if dropped is not None:
                 self._bytes -= dropped.size_bytes

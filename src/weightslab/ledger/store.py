@@ -31,6 +31,7 @@ from weightslab.ledger.partitions import (
     chunk_of,
     fold_curve,
 )
+from weightslab.ledger.pyramid import Blocks, blocks_of
 from weightslab.ledger.records import Values, decode_values
 from weightslab.ledger.samples import CategoryColumn, SampleTable
 from weightslab.ledger.segment_file import take_rows
@@ -270,6 +271,36 @@ class Store:
                 if len(look.tail):
                     yield look.key, look.tail
 
+    def blocks(
+        self,
+        signal: str,
+        hashes: Iterable[str | None] | None,
+        *,
+        size: int,
+        span: tuple[int | None, int | None] = (None, None),
+    ) -> list[Blocks]:
+        """The curve of a signal in blocks of about `size` points, 1 or `BLOCK`.
+
+        `span` leaves out segments that have no step between the two (None: no bound).
+
+        Raises FileNotFoundError as `read` does.
+        """
+        found = []
+        with self._looking("global", [signal], hashes) as looks:
+            for look in looks:
+                for segment in look.segments:
+                    try:
+                        coarse = self._reader.blocks(segment)
+                        if not _touches(coarse, span):
+                            continue
+                        if size == 1:
+                            coarse = blocks_of(self._reader.whole(segment, "global"), 1)
+                        found.append(coarse)
+                    except (OSError, ValueError) as error:
+                        self._missed(segment, error)
+                found.append(blocks_of(fold_curve(look.tail), size))
+        return found
+
     @contextmanager
     def _looking(
         self, kind: Kind, signals: Iterable[str] | None, hashes: Iterable[str | None] | None
@@ -380,6 +411,16 @@ class _Look:
     segments: list[Segment]
     tail: Chunk
     """What is not in a segment yet, sorted."""
+
+
+def _touches(blocks: Blocks, span: tuple[int | None, int | None]) -> bool:
+    """Whether some block may have a step between the two of `span`."""
+    if not len(blocks):
+        return False
+    start, stop = span
+    return (start is None or int(blocks.last.max()) >= start) and (
+        stop is None or int(blocks.first.min()) <= stop
+    )
 
 
 def _assemble(kind: Kind, chunks: list[Chunk], rows: npt.NDArray[np.int64] | None) -> Chunk:

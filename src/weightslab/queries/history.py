@@ -15,12 +15,12 @@ from weightslab.queries.frames import ids_of_sorted
 from weightslab.queries.lookup import find_rows
 from weightslab.queries.names import signal_name
 
-__all__ = ["Trajectory", "history_frame", "trajectories"]
+__all__ = ["HISTORY_COLUMNS", "Trajectory", "history_frame", "trajectories"]
 
 Trajectory = tuple[str, str, npt.NDArray[np.int64], npt.NDArray[np.float64], str | None]
 """(signal, sample_id, steps, values, experiment_hash)."""
 
-_COLUMNS: dict[str, dict[str, pl.DataType]] = {
+HISTORY_COLUMNS: dict[str, dict[str, pl.DataType]] = {
     "global": {
         "signal": pl.String(), "experiment_hash": pl.String(), "launch": pl.Int32(),
         "step": pl.Int64(), "value": pl.Float64(),
@@ -36,6 +36,7 @@ _COLUMNS: dict[str, dict[str, pl.DataType]] = {
         "step": pl.Int64(), "value": pl.Float64(),
     },
 }  # fmt: skip
+"""Columns of each layer, in order."""
 
 
 def history_frame(
@@ -118,7 +119,7 @@ def _curves(
 
 
 def _finish(frames: list[pl.DataFrame], kind: str, launch: int | None) -> pl.DataFrame:
-    schema = _COLUMNS[kind]
+    schema = HISTORY_COLUMNS[kind]
     if not frames:
         return pl.DataFrame(schema=schema)
     order = {name: at for at, name in enumerate(dict.fromkeys(f["signal"][0] for f in frames))}

@@ -1,0 +1,100 @@
+"""History as a lazy frame: the same rows, of which only what is asked for is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import weightslab as wl
+from weightslab.errors import FolderError, InputError
+from weightslab.ledger import Ledger, LedgerOptions
+from weightslab.queries.history import history_frame
+from weightslab.queries.lazy import history_scan
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """Two signals, two hashes, several segments and a tail, samples and instances."""
+    ledger = Ledger(tmp_path / "run", options=LedgerOptions(flush_interval_s=3600))
+    rows = ledger.ids.block("train", range(20))
+    for step in range(12):
+        values = np.arange(20, dtype=np.float64) * step
+        ledger.append_samples({"loss": values, "acc": -values}, rows, step=step)
+        ledger.append_instances(
+            {"iou": values[:2]}, rows[:2], np.ones(2, np.int32), step=step, log=False
+        )
+        if step % 5 == 4:
+            ledger.flush()
+        if step == 6:
+            ledger.edit.set_experiment("b" * 24)
+    return ledger
+
+
+def by_everything(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.sort(frame.columns)
+
+
+@pytest.mark.parametrize("kind", ["sample", "instance"])
+def test_a_scan_has_the_rows_and_columns_of_a_history(ledger: Ledger, kind: str) -> None:
+    """Collected whole, a scan is the history in another order."""
+    expected = history_frame(ledger, kind)
+    found = history_scan(ledger, kind).collect()
+    assert found.columns == expected.columns
+    assert by_everything(found).equals(by_everything(expected))
+
+
+def test_filters_projections_and_aggregates_are_those_of_the_frame(ledger: Ledger) -> None:
+    """Whatever is asked of the lazy frame is what the eager one answers."""
+    whole = history_frame(ledger, "sample")
+    lazy = history_scan(ledger, "sample")
+    queries = [
+        lambda f: f.filter(pl.col("value") > 50).select("sample_id", "step"),
+        lambda f: f.filter((pl.col("signal") == "loss") & (pl.col("step") < 3)).select("value"),
+        lambda f: f.group_by("sample_id").agg(pl.col("value").mean()),
+        lambda f: f.select(pl.len()),
+        lambda f: f.filter(pl.col("experiment_hash").is_null()).select(pl.col("value").sum()),
+        lambda f: f.filter(pl.col("sample_id") == "train/3").select("launch", "value"),
+    ]
+    for query in queries:
+        expected, found = query(whole), query(lazy).collect()
+        assert by_everything(found).equals(by_everything(expected))
+    assert len(lazy.head(7).collect()) == 7
+
+
+def test_signals_hashes_and_launches_are_chosen_when_it_is_made(ledger: Ledger) -> None:
+    """The arguments of the scan leave out what a filter would, before it is read."""
+    scan = history_scan(ledger, "sample", ["signals//loss"], ["b" * 24], launch=1)
+    found = scan.collect()
+    assert set(found["signal"]) == {"loss"}
+    assert set(found["step"]) == set(range(7, 12))
+    assert history_scan(ledger, "sample", launch=2).collect().is_empty()
+
+
+def test_a_scan_shows_what_is_saved_when_it_is_collected(ledger: Ledger) -> None:
+    """Values saved, flushed or merged after the scan was made are in it."""
+    scan = history_scan(ledger, "sample").select(pl.len())
+    before = scan.collect().item()
+    ledger.append_samples({"loss": np.zeros(5)}, ledger.ids.block("train", range(5)), step=99)
+    ledger.compact(archive=True)
+    assert scan.collect().item() == before + 5
+
+
+def test_files_that_vanish_under_a_scan_are_said(ledger: Ledger, tmp_path: Path) -> None:
+    """A reader whose files another process merged away meanwhile is told to collect again."""
+    ledger.flush()
+    reader = Ledger(tmp_path / "run", mode="r")
+    reader.views()
+    for path in (tmp_path / "run/history/kind=sample").rglob("*.parquet"):
+        path.unlink()
+    with pytest.raises(FolderError, match="collect it again"):
+        history_scan(reader, "sample").collect()
+    ledger.close()
+
+
+def test_the_verb_refuses_curves(tmp_path: Path) -> None:
+    """Curves are short: they come as a whole frame."""
+    with wl.Session(tmp_path / "run"), pytest.raises(InputError, match="'sample' or 'instance'"):
+        wl.scan_history("loss", kind="global")
