@@ -320,3 +320,17 @@ def state(process: int) -> str:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return "Z"
+
+
+def test_ids_that_come_again_and_again_stay_in_few_files(tmp_path: Path) -> None:
+    """A run whose every flush brings new ids and names has a bounded number of ids files."""
+    root = tmp_path / "run"
+    ledger = Ledger(root, options=QUIET)
+    for step in range(100):
+        rows = ledger.ids.add([f"s{step}"], "train")
+        ledger.ids.rename(rows, [f"renamed{step}"])
+        ledger.append_samples({"loss": np.array([float(step)])}, rows, step=step)
+        ledger.flush()
+        assert len(files(root, "ids")) <= 33
+    ledger.close()
+    assert sorted(sample_rows(root)) == sorted((f"renamed{s}", s, float(s)) for s in range(100))

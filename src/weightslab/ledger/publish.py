@@ -19,7 +19,7 @@ from weightslab.ledger.arrays_file import write_arrays
 from weightslab.ledger.files import Files
 from weightslab.ledger.ids_file import write_ids
 from weightslab.ledger.journal import JournalEntry, write_journal
-from weightslab.ledger.layout import Layout, folder_name
+from weightslab.ledger.layout import Layout, current_ranges, folder_name
 from weightslab.ledger.partitions import Entry, Partition, Segment, chunk_of, fold_curve
 from weightslab.ledger.recovery import Recovered
 from weightslab.ledger.samples_file import write_signals, write_tags
@@ -27,6 +27,9 @@ from weightslab.ledger.segments import sort_chunk, write_chunk
 from weightslab.ledger.store import Store
 
 __all__ = ["Publisher"]
+
+_MOST_IDS_FILES = 32
+"""Files of ids from which on they are written as one."""
 
 
 class Publisher:
@@ -98,7 +101,13 @@ class Publisher:
             changed, store.ids.changed = store.ids.changed, set()
         if start == total and not changed:
             return
-        path = self._layout.ids(self._writer) / _name("ids", sequence)
+        folder = self._layout.ids(self._writer)
+        former = current_ranges(folder)
+        path = folder / _name("ids", sequence)
+        if len(former) >= _MOST_IDS_FILES:
+            # All rows anew, in the place of every file before.
+            start = 0
+            path = folder / _name("ids", former[0].first, sequence)
         try:
             self._publish(path, lambda s: write_ids(store.ids, start, total, changed, lsn, s))
         except BaseException:
@@ -108,6 +117,9 @@ class Publisher:
         self._stale |= {"tags", "signals"}
         with store.lock:
             store.pending.ids_from = total
+        if not start:
+            for found in former:
+                self._files.remove(found.path)
 
     def _journal(self, sequence: int, entries: list[JournalEntry]) -> None:
         path = self._layout.journal(self._writer) / _name("journal", sequence)
@@ -203,8 +215,8 @@ class Publisher:
         self.covered = lsn
 
 
-def _name(stem: str, sequence: int) -> str:
-    return f"{stem}-{sequence:09d}-{sequence:09d}.parquet"
+def _name(stem: str, first: int, last: int | None = None) -> str:
+    return f"{stem}-{first:09d}-{first if last is None else last:09d}.parquet"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
