@@ -72,7 +72,7 @@ def main(rows: int) -> None:
 
         def export_history(format: str) -> Path:
             return write_history_frames(
-                lambda kind, **filters: history,  # noqa: ARG005 - one layer, unfiltered
+                lambda kind, **filters: iter([history]),  # noqa: ARG005 - one layer, unfiltered
                 format=format,
                 type_of_history="sample",
                 default_dir=folder,

@@ -32,7 +32,7 @@ def _csv(frame: pl.DataFrame) -> list[list[str]]:
 
 def _json(frame: pl.DataFrame) -> list[dict[str, object]]:
     file = io.BytesIO()
-    formats.append_json_rows(file, frame, formats.json_objects)
+    formats.append_json_rows(file, [frame], formats.json_objects)
 
     def refuse(constant: str) -> object:
         raise AssertionError(constant)

@@ -40,7 +40,7 @@ def chunk_of(kind: str, samples: list[int], seed: int) -> Chunk:
 
 def write(path: Path, chunk: Chunk, lsn: int) -> Path:
     last_row = int(chunk.columns["sample"][-1]) + 1 if chunk.kind != "global" else 0
-    footer = {"lsn": lsn, "last": lsn, "rows": last_row, "signal": "loss", "tier": 0}
+    footer = {"lsn": lsn, "last": lsn, "samples": last_row, "signal": "loss", "tier": 0}
     with path.open("wb") as stream:
         write_chunk(chunk, footer | {"experiment_hash": None}, stream)
     return path
@@ -85,7 +85,7 @@ def test_windows_of_any_size_give_the_same_file(
     assert_same(read_chunk(folder / "merged.parquet", kind), whole)
     footer = read_footer(folder / "merged.parquet")
     assert footer["lsn"] == len(parts)
-    assert footer["rows"] == max(map(max, samples)) + 1
+    assert footer["samples"] == max(map(max, samples)) + 1
     assert footer["tier"] == 3
 
 

@@ -11,7 +11,7 @@ import pytest
 import weightslab as wl
 from weightslab.errors import FolderError, InputError
 from weightslab.ledger import Ledger, LedgerOptions
-from weightslab.queries.history import history_frame
+from weightslab.queries.history import history_frame, history_pieces
 from weightslab.queries.lazy import history_scan
 
 
@@ -98,3 +98,24 @@ def test_the_verb_refuses_curves(tmp_path: Path) -> None:
     """Curves are short: they come as a whole frame."""
     with wl.Session(tmp_path / "run"), pytest.raises(InputError, match="'sample' or 'instance'"):
         wl.scan_history("loss", kind="global")
+
+
+@pytest.mark.parametrize("kind", ["sample", "instance", "global"])
+def test_pieces_are_the_history_in_order(
+    ledger: Ledger, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export's pieces, however small, add up to the history in its order."""
+    sweep = ledger._store.sweep
+    monkeypatch.setattr(ledger._store, "sweep", lambda *a, **k: sweep(*a, **k, most_rows=9))
+    pieces = list(history_pieces(ledger, kind))
+    if kind != "global":
+        assert max(map(len, pieces)) < 30
+        assert len(pieces) > 3
+    by_signal = history_frame(ledger, kind)
+    order = {name: at for at, name in enumerate(dict.fromkeys(pl.concat(pieces)["signal"]))}
+    assert list(order) == list(dict.fromkeys(by_signal["signal"]))
+    assert (
+        pl.concat(pieces)
+        .sort("signal", maintain_order=True)
+        .equals(by_signal.sort("signal", maintain_order=True))
+    )

@@ -55,7 +55,7 @@ FRAMES = {
 Write = Callable[..., Path]
 
 
-def _source(kind: str, **wanted: list[str] | list[int] | None) -> pl.DataFrame:
+def _source(kind: str, **wanted: list[str] | list[int] | None) -> list[pl.DataFrame]:
     frame = FRAMES[kind]
     for argument, column in {
         "signals": "signal",
@@ -66,7 +66,7 @@ def _source(kind: str, **wanted: list[str] | list[int] | None) -> pl.DataFrame:
         chosen = wanted[argument]
         if chosen is not None:
             frame = frame.filter(pl.col(column).is_in(chosen))
-    return frame
+    return [frame]
 
 
 @pytest.fixture

@@ -63,12 +63,13 @@ def write_history(
     guard_worker("write_history")
 
     from weightslab.export.history import write_history_frames
-    from weightslab.queries.history import history_frame
+    from weightslab.queries.history import history_pieces
 
     session = current()
-    folder = _folder(session)
-    return write_history_frames(
-        partial(history_frame, session.ledger),
+    folder = _folder(session)  # before a ledger is opened and names one
+    write = partial(
+        write_history_frames,
+        partial(history_pieces, session.ledger),
         path=path,
         format=format,
         type_of_history=type_of_history,
@@ -80,6 +81,7 @@ def write_history(
         current_hash=session.experiment_hash,
         warn=partial(_say, session),
     )
+    return session.ledger.look(write)
 
 
 def write_dataframe(

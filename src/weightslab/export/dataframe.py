@@ -140,7 +140,7 @@ def _write(
     layers: Mapping[str, Collection[str]],
 ) -> None:
     if format == "json":
-        append_json_rows(file, frame, partial(_objects_of_layers, layers=layers))
+        append_json_rows(file, [frame], partial(_objects_of_layers, layers=layers))
         file.write(b"\n")
     elif format == "csv":
         append_csv(file, frame, header=True)

@@ -5,22 +5,47 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from weightslab.errors import InputError
 
-__all__ = ["COLUMNAR", "append_csv", "append_json_rows", "json_objects", "write_whole"]
+__all__ = ["COLUMNAR", "PIECEWISE", "append_csv", "append_json_rows", "json_objects", "write_whole"]
+
+_OLDEST = pl.CompatLevel.oldest()
+"""Without Polars' own string views, which older readers of Arrow refuse."""
 
 COLUMNAR: Mapping[str, Callable[[pl.DataFrame, BinaryIO], object]] = {
     "parquet": lambda frame, file: frame.write_parquet(file),
-    # Without Polars' own string views, which older readers of Arrow refuse.
-    "arrow": lambda frame, file: frame.write_ipc(file, compat_level=pl.CompatLevel.oldest()),
+    "arrow": lambda frame, file: frame.write_ipc(file, compat_level=_OLDEST),
 }
 """Formats that take one frame as it is."""
+
+
+def _parquet_pieces(empty: pl.DataFrame, frames: Iterable[pl.DataFrame], file: BinaryIO) -> None:
+    schema = empty.to_arrow(compat_level=_OLDEST).schema
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for frame in frames:
+            writer.write_table(frame.to_arrow(compat_level=_OLDEST))
+
+
+def _arrow_pieces(empty: pl.DataFrame, frames: Iterable[pl.DataFrame], file: BinaryIO) -> None:
+    schema = empty.to_arrow(compat_level=_OLDEST).schema
+    with pa.ipc.new_file(file, schema) as writer:
+        for frame in frames:
+            writer.write_table(frame.to_arrow(compat_level=_OLDEST))
+
+
+PIECEWISE: Mapping[str, Callable[[pl.DataFrame, Iterable[pl.DataFrame], BinaryIO], None]] = {
+    "parquet": _parquet_pieces,
+    "arrow": _arrow_pieces,
+}
+"""Formats that take frames one after the other; the first argument has their columns."""
 
 # Rows that are text at once: small enough to stay in the cache, and to bound the memory.
 _JSON_ROWS = 16_384
@@ -71,20 +96,22 @@ def _spelled(column: pl.Series) -> pl.Series:
 
 
 def append_json_rows(
-    file: BinaryIO, frame: pl.DataFrame, encode: Encoder, *, indent: str = ""
+    file: BinaryIO, frames: Iterable[pl.DataFrame], encode: Encoder, *, indent: str = ""
 ) -> None:
-    """Write rows as the items of a JSON array, brackets included, one on a line."""
+    """Write the rows of all frames as the items of a JSON array, one on a line."""
     file.write(b"[")
     separator = f",\n{indent}"
-    for number, text in enumerate(_blocks(frame, encode, separator)):
+    number = -1
+    for number, text in enumerate(_blocks(frames, encode, separator)):
         file.write((separator if number else f"\n{indent}").encode())
         file.write(text.encode())
-    file.write(b"\n]" if frame.height else b"]")
+    file.write(b"]" if number < 0 else b"\n]")
 
 
-def _blocks(frame: pl.DataFrame, encode: Encoder, separator: str) -> Iterator[str]:
-    for start in range(0, frame.height, _JSON_ROWS):
-        yield encode(frame.slice(start, _JSON_ROWS)).str.join(separator).item()
+def _blocks(frames: Iterable[pl.DataFrame], encode: Encoder, separator: str) -> Iterator[str]:
+    for frame in frames:
+        for start in range(0, frame.height, _JSON_ROWS):
+            yield encode(frame.slice(start, _JSON_ROWS)).str.join(separator).item()
 
 
 def json_objects(frame: pl.DataFrame) -> pl.Series:

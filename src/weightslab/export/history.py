@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol
 import polars as pl
 
 from weightslab.export.formats import (
-    COLUMNAR,
+    PIECEWISE,
     append_csv,
     append_json_rows,
     json_objects,
@@ -34,9 +34,9 @@ __all__ = ["HistoryFilters", "HistorySource", "write_history_frames"]
 
 
 class HistorySource(Protocol):
-    """Gives the rows of one layer; each filter a list, or None for all.
+    """Gives the rows of one layer in pieces; each filter a list, or None for all.
 
-    The frame has signal, experiment_hash, step and value, with sample_id for
+    A frame has signal, experiment_hash, step and value, with sample_id for
     "sample" and "instance", and annotation_id for "instance".
     """
 
@@ -48,7 +48,7 @@ class HistorySource(Protocol):
         sample_ids: list[str] | None,
         annotation_ids: list[int] | None,
         hashes: list[str] | None,
-    ) -> pl.DataFrame:
+    ) -> Iterable[pl.DataFrame]:
         """Rows of layer `kind`, in order of signal, then arrival."""
 
 
@@ -111,7 +111,7 @@ def write_history_frames(
 ) -> Path:
     """Write the layers of history that the arguments select; the file's path.
 
-    One layer is in memory at a time, except for Parquet and Arrow.
+    One piece of a layer is in memory at a time.
 
     Raises:
         UnknownOptionError: a format or type of history that does not exist.
@@ -146,34 +146,40 @@ class _Sections:
         self._wanted: dict[str, list[str] | list[int]] = {}
         self._seen: dict[str, set[object]] = {}
 
-    def __iter__(self) -> Iterator[tuple[str, pl.DataFrame]]:
-        """Pairs of layer and its frame, in the ledger's columns."""
+    def __iter__(self) -> Iterator[tuple[str, Iterator[pl.DataFrame]]]:
+        """Pairs of layer and its pieces, in the ledger's columns."""
         for kind in self._filters.kinds:
-            samples = None if kind == "global" else self._filters.sample_ids
-            annotations = self._filters.annotation_ids if kind == "instance" else None
-            frame = self._source(
-                kind,
-                signals=self._filters.signals,
-                sample_ids=samples,
-                annotation_ids=annotations,
-                hashes=self._hashes,
-            )
-            self._remember(frame, "signal", self._filters.signals)
-            self._remember(frame, "experiment_hash", self._named_hash())
-            self._remember(frame, "sample_id", samples)
-            self._remember(frame, "annotation_id", annotations)
-            yield kind, frame
+            yield kind, self._pieces(kind)
+
+    def _pieces(self, kind: str) -> Iterator[pl.DataFrame]:
+        samples = None if kind == "global" else self._filters.sample_ids
+        annotations = self._filters.annotation_ids if kind == "instance" else None
+        pieces = self._source(
+            kind,
+            signals=self._filters.signals,
+            sample_ids=samples,
+            annotation_ids=annotations,
+            hashes=self._hashes,
+        )
+        asked: dict[str, list[str] | list[int] | None] = {
+            "signal": self._filters.signals,
+            "experiment_hash": self._named_hash(),
+            "sample_id": samples,
+            "annotation_id": annotations,
+        }
+        for column, wanted in asked.items():
+            if wanted is not None:
+                self._wanted[column] = wanted
+                self._seen.setdefault(column, set())
+        for frame in pieces:
+            for column, wanted in asked.items():
+                if wanted is not None:
+                    self._seen[column].update(frame[column].unique())
+            yield frame
 
     def _named_hash(self) -> list[str] | None:
         """The hash that the caller named; a run without rows yet is no surprise."""
         return None if self._filters.experiment_hash is None else self._hashes
-
-    def _remember(
-        self, frame: pl.DataFrame, column: str, wanted: list[str] | list[int] | None
-    ) -> None:
-        if wanted is not None:
-            self._wanted[column] = wanted
-            self._seen.setdefault(column, set()).update(frame[column].unique())
 
     def unknown(self) -> Iterator[str]:
         """Sentences on what was asked for and was found in no layer."""
@@ -192,23 +198,33 @@ _SPOKEN = {
 
 
 def _json(file: BinaryIO, sections: _Sections) -> None:
-    for number, (kind, frame) in enumerate(sections):
+    for number, (kind, pieces) in enumerate(sections):
         file.write(f'{"," if number else "{"}\n"{kind}": '.encode())
-        rows = frame.select(pl.col(old).alias(new) for new, old in _OBJECT[kind].items())
+        rows = (
+            frame.select(pl.col(old).alias(new) for new, old in _OBJECT[kind].items())
+            for frame in pieces
+        )
         append_json_rows(file, rows, json_objects)
     file.write(b"\n}\n")
 
 
 def _csv(file: BinaryIO, sections: _Sections) -> None:
-    for number, (kind, frame) in enumerate(sections):
-        append_csv(file, _as_rows(kind, frame), header=number == 0)
+    append_csv(file, pl.DataFrame(schema=_ROW), header=True)
+    for rows in _all_rows(sections):
+        append_csv(file, rows, header=False)
 
 
 def _columnar(format: str) -> Callable[[BinaryIO, _Sections], None]:
     def write(file: BinaryIO, sections: _Sections) -> None:
-        COLUMNAR[format](pl.concat([_as_rows(*section) for section in sections]), file)
+        PIECEWISE[format](pl.DataFrame(schema=_ROW), _all_rows(sections), file)
 
     return write
+
+
+def _all_rows(sections: _Sections) -> Iterator[pl.DataFrame]:
+    for kind, pieces in sections:
+        for frame in pieces:
+            yield _as_rows(kind, frame)
 
 
 def _as_rows(kind: str, frame: pl.DataFrame) -> pl.DataFrame:
@@ -231,5 +247,5 @@ def _as_rows(kind: str, frame: pl.DataFrame) -> pl.DataFrame:
 _WRITERS: dict[str, Callable[[BinaryIO, _Sections], None]] = {
     "json": _json,
     "csv": _csv,
-    **{name: _columnar(name) for name in COLUMNAR},
+    **{name: _columnar(name) for name in PIECEWISE},
 }

@@ -211,7 +211,15 @@ class Compactor:
                 held = [s for s in partition.segments if s.path in inputs]
                 if held:
                     first, last = held[0], held[-1]
-                    merged = Segment(job.target, first.first, last.last, last.lsn, rows, job.tier)
+                    merged = Segment(
+                        job.target,
+                        first.first,
+                        last.last,
+                        last.lsn,
+                        rows,
+                        max(s.samples for s in held),
+                        job.tier,
+                    )
                     partition.merged(held, merged)
                     break
 

@@ -108,7 +108,7 @@ def merge_segments(
     footer = footers[0] | {
         "lsn": max(f["lsn"] for f in footers),
         "last": max(f["last"] for f in footers),
-        "rows": max(f["rows"] for f in footers),
+        "samples": max(f["samples"] for f in footers),
         "tier": tier,
     }
     pieces: Iterable[Chunk]

@@ -48,6 +48,8 @@ class Segment:
     lsn: int
     """Every record up to this number is in this segment or an earlier one."""
     rows: int
+    samples: int
+    """Highest sample that it speaks of, and one; 0 for curves."""
     tier: int = 0
     """How often its rows were merged: 0 as flushed, one more with each merge."""
 

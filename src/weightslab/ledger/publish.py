@@ -137,19 +137,20 @@ class Publisher:
             key.kind, key.experiment_hash, self._folder(key.signal), self._writer
         )
         path = folder / _name("seg", sequence)
+        samples = int(chunk.columns["sample"][-1]) + 1 if key.kind != "global" else 0
         footer = {
             "lsn": lsn,
             "signal": key.signal,
             "experiment_hash": key.experiment_hash,
             "last": entries[-1].lsn,
-            "rows": int(chunk.columns["sample"][-1]) + 1 if key.kind != "global" else 0,
+            "samples": samples,
             "tier": 0,
         }
         self._publish(path, lambda s: write_chunk(chunk, footer, s))
         if key.kind != "global":
             self._stale.add("signals")
         with self._store.lock:
-            segment = Segment(path, sequence, sequence, lsn, len(chunk))
+            segment = Segment(path, sequence, sequence, lsn, len(chunk), samples)
             partition.published(segment, len(entries))
             self._store.tail_rows = max(0, self._store.tail_rows - rows)
 

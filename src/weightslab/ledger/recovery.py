@@ -164,8 +164,6 @@ class _Found:
 
     key: PartitionKey
     segment: Segment
-    rows: int
-    """Rows that it speaks of: the highest and one."""
     saved: int
     """Number of the last record that is in it."""
 
@@ -188,10 +186,16 @@ def _segment(kind: str, experiment_hash: str | None, found: FileRange) -> _Found
     metadata = pq.read_metadata(found.path)
     footer = footer_of(metadata)
     segment = Segment(
-        found.path, found.first, found.last, footer["lsn"], metadata.num_rows, footer["tier"]
+        found.path,
+        found.first,
+        found.last,
+        footer["lsn"],
+        metadata.num_rows,
+        footer["samples"],
+        footer["tier"],
     )
     key = PartitionKey(kind, experiment_hash, footer["signal"])
-    return _Found(key, segment, footer["rows"], footer["last"])
+    return _Found(key, segment, footer["last"])
 
 
 def _take_history(
@@ -204,7 +208,7 @@ def _take_history(
     for found in sorted(history, key=lambda f: f.segment.first):
         store.partition(found.key).segments.append(found.segment)
         marks.history = max(marks.history, found.segment.lsn)
-        marks.rows = max(marks.rows, found.rows)
+        marks.rows = max(marks.rows, found.segment.samples)
     recent = [f for f in history if f.key.kind != "global" and f.segment.lsn > marks.signals]
     # In the order in which they were saved, across experiment hashes.
     for found in sorted(recent, key=lambda f: f.saved):

@@ -271,6 +271,24 @@ class Store:
                 if len(look.tail):
                     yield look.key, look.tail
 
+    def sweep(
+        self,
+        kind: Kind,
+        *,
+        signals: Iterable[str] | None = None,
+        hashes: Iterable[str | None] | None = None,
+        most_rows: int = 1 << 20,
+    ) -> Iterator[tuple[PartitionKey, Chunk]]:
+        """What `read` gives, in the same order, in pieces of about `most_rows`.
+
+        Raises FileNotFoundError as `read` does.
+        """
+        with self._looking(kind, signals, hashes) as looks:
+            for look in looks:
+                for rows in _shares(look, most_rows):
+                    chunks = [*self._chunks(look, rows), look.tail]
+                    yield look.key, _assemble(kind, chunks, rows)
+
     def blocks(
         self,
         signal: str,
@@ -411,6 +429,20 @@ class _Look:
     segments: list[Segment]
     tail: Chunk
     """What is not in a segment yet, sorted."""
+
+
+def _shares(look: _Look, most_rows: int) -> Iterator[npt.NDArray[np.int64] | None]:
+    """Samples of a partition in shares of about `most_rows` values; None: all at once."""
+    total = len(look.tail) + sum(segment.rows for segment in look.segments)
+    if look.key.kind == "global" or total <= most_rows:
+        yield None
+        return
+    samples = max([segment.samples for segment in look.segments], default=0)
+    if len(look.tail):
+        samples = max(samples, int(look.tail.columns["sample"][-1]) + 1)
+    size = max(1, samples * most_rows // total)
+    for low in range(0, samples, size):
+        yield np.arange(low, min(low + size, samples), dtype=np.int64)
 
 
 def _touches(blocks: Blocks, span: tuple[int | None, int | None]) -> bool:

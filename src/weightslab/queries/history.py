@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from weightslab.queries.frames import ids_of_sorted
 from weightslab.queries.lookup import find_rows
 from weightslab.queries.names import signal_name
 
-__all__ = ["HISTORY_COLUMNS", "Trajectory", "history_frame", "trajectories"]
+__all__ = ["HISTORY_COLUMNS", "Trajectory", "history_frame", "history_pieces", "trajectories"]
 
 Trajectory = tuple[str, str, npt.NDArray[np.int64], npt.NDArray[np.float64], str | None]
 """(signal, sample_id, steps, values, experiment_hash)."""
@@ -72,6 +72,40 @@ def history_frame(
         return frames
 
     return _finish(ledger.look(look), kind, launch)
+
+
+def history_pieces(
+    ledger: Ledger,
+    kind: str,
+    *,
+    signals: Sequence[str] | None = None,
+    sample_ids: Sequence[str] | None = None,
+    annotation_ids: Sequence[int] | None = None,
+    hashes: Sequence[str] | None = None,
+    home: str = "train",
+) -> Iterator[pl.DataFrame]:
+    """What `history_frame` gives, in the same order, in pieces that memory holds.
+
+    Raises:
+        FileNotFoundError: another process merged files meanwhile: begin anew.
+    """
+    if kind == "global" or sample_ids is not None:
+        yield history_frame(
+            ledger, kind, signals, sample_ids, annotation_ids, hashes=hashes, home=home
+        )
+        return
+    schema = HISTORY_COLUMNS[kind]
+    views = ledger.views()
+    wanted = None if signals is None else {signal_name(name) for name in signals}
+    names = dict.fromkeys(name for view in views for name in view.store.signal_names(kind))
+    for name in names:
+        if wanted is not None and name not in wanted:
+            continue
+        for view in views:
+            for key, chunk in view.store.sweep(kind, signals=[name], hashes=hashes):
+                kept = _of_annotations(chunk, annotation_ids) if kind == "instance" else chunk
+                if len(kept):
+                    yield _frame(view, key, kept).select(*schema).cast(schema)  # type: ignore[arg-type]
 
 
 def _rows(view: View, sample_ids: Sequence[str], home: str) -> npt.NDArray[np.int64]:
