@@ -158,7 +158,7 @@ def test_the_journal_knows_what_an_edit_replaced(tmp_path: Path) -> None:
     ledger.edit.categorize(rows, "w", "b", actor="studio")
     entry = ledger._store.pending.journal[-1]
     assert (entry.verb, entry.name, entry.value, entry.actor) == ("category", "w", "b", "studio")
-    assert (entry.step, entry.time_us) == (7, 1_000_000_500_000)
+    assert (entry.step, entry.time_us) == (7, 1_000_000_500_001)  # after the first
     assert entry.rows.tolist() == [0, 1, 2]
     assert entry.previous.tolist() == [0, 0, -1]
     ledger.close()

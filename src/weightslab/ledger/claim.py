@@ -15,6 +15,7 @@ from weightslab.ledger.layout import FORMAT_VERSION, Layout
 __all__ = [
     "Claim",
     "check_format",
+    "claim_named",
     "claim_writer",
     "clear_temporary",
     "new_launch",
@@ -81,6 +82,12 @@ def claim_writer(files: Files, layout: Layout, rank: int, *, fresh: bool) -> Cla
         number += 1
 
 
+def claim_named(files: Files, layout: Layout, writer: str) -> Claim | None:
+    """Lock a writer of the folder; None when a living process holds it."""
+    lock = files.lock(layout.log(writer) / "lock")
+    return None if lock is None else Claim(writer, lock)
+
+
 def clear_temporary(files: Files, layout: Layout) -> None:
     """Remove unfinished files of processes that are gone."""
     if not layout.temporary.is_dir():
@@ -108,24 +115,43 @@ def _alive(process: int) -> bool:
 def new_launch(files: Files, layout: Layout, rank: int) -> int:
     """Number of this launch, from 1: the ranks of one process group share it.
 
-    Ranks know each other by the run id that their launcher gives them all.
+    Ranks know each other by what their launcher gives them all, and each takes part in a
+    launch once: whichever saves first opens it, and a group that is started again under
+    the same run id opens the next one.
     """
-    group = os.environ.get("TORCHELASTIC_RUN_ID") or os.environ.get("SLURM_JOB_ID")
+    group = _process_group()
     files.make_folder(layout.launches)
-    known = sorted(p for p in layout.launches.iterdir() if p.suffix == ".json")
-    if rank > 0 and group and known:
-        newest = json.loads(known[-1].read_text())
-        if newest.get("group") == group:
-            return int(known[-1].stem)
-    number = int(known[-1].stem) + 1 if known else 1
     while True:
-        path = layout.launches / f"{number:06d}.json"
-        text = json.dumps(
-            {"launch": number, "started": time.time(), "process": os.getpid(), "group": group}
-        ).encode()
-        try:
-            with path.open("xb") as stream:
-                stream.write(text)
+        known = sorted(p for p in layout.launches.iterdir() if p.suffix == ".json")
+        number = int(known[-1].stem) if known else 0
+        ours = bool(group and number) and _group_of(known[-1]) == group
+        if ours and files.create(layout.temporary, _mark(layout, number, rank), b""):
             return number
-        except FileExistsError:
-            number += 1
+        number += 1
+        content = {"launch": number, "started": time.time(), "process": os.getpid(), "group": group}
+        path = layout.launches / f"{number:06d}.json"
+        if files.create(layout.temporary, path, json.dumps(content).encode()):
+            files.create(layout.temporary, _mark(layout, number, rank), b"")
+            return number
+
+
+def _mark(layout: Layout, launch: int, rank: int) -> Path:
+    """What says that a rank takes part in a launch."""
+    return layout.launches / f"{launch:06d}.rank-{rank}"
+
+
+def _process_group() -> str | None:
+    """What only the ranks of one process group have in common; None for a lone process."""
+    torch, slurm = os.environ.get("TORCHELASTIC_RUN_ID"), os.environ.get("SLURM_JOB_ID")
+    if torch:
+        return f"{torch}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    return f"{slurm}/{os.environ.get('SLURM_STEP_ID', '0')}" if slurm else None
+
+
+def _group_of(launch: Path) -> str | None:
+    """The process group of a launch; None when the file is torn or not of ours."""
+    try:
+        found = json.loads(launch.read_text())
+    except (OSError, ValueError):
+        return None
+    return found.get("group") if isinstance(found, dict) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from weightslab.ledger.others import Others
 from weightslab.ledger.store import Store
 from weightslab.types import Rows
 
@@ -12,24 +13,35 @@ __all__ = ["DiscardView"]
 
 
 class DiscardView:
-    """Which samples are discarded, for whoever draws the next batch."""
+    """Which samples are discarded, by this process or another, for whoever draws a batch."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, others: Others) -> None:
         self._store = store
+        self._others = others
 
     @property
     def count(self) -> int:
         """Number of discarded samples of this ledger."""
-        return self._store.samples.discarded_count
+        merged = self._others.merged
+        return self._store.samples.discarded_count if merged is None else merged.discards.count
 
     @property
     def version(self) -> int:
-        """Grows with every edit."""
-        return self._store.samples.version
+        """Grows with every edit, whoever made it."""
+        return self._store.samples.version + self._others.version
+
+    @property
+    def elsewhere(self) -> frozenset[str]:
+        """Ids of discarded samples that other processes know and this one does not."""
+        return self._others.unknown_discards
+
+    def _column(self) -> npt.NDArray[np.bool_]:
+        merged = self._others.merged
+        return self._store.samples.discarded if merged is None else merged.discards.values
 
     def of(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Whether each of `rows` [n] is discarded. bool [n]."""
-        column = self._store.samples.discarded
+        column = self._column()
         inside = rows < len(column)
         if len(column) == 0:
             return inside
@@ -38,5 +50,5 @@ class DiscardView:
 
     def row(self, row: int) -> bool:
         """Whether one row is discarded."""
-        column = self._store.samples.discarded
+        column = self._column()
         return row < len(column) and bool(column[row])

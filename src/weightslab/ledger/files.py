@@ -98,6 +98,14 @@ class Files:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         return os.open(path, flags, 0o644)
 
+    def open_in_place(self, path: Path) -> int:
+        """Open a file, made when it is missing, for writes at its start; gives a descriptor."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def write_in_place(self, descriptor: int, data: bytes) -> None:
+        """Put a few bytes at the start of a file; not synced."""
+        os.pwrite(descriptor, data, 0)
+
     def sync(self, descriptor: int) -> None:
         """Flush a descriptor to the disk."""
         os.fsync(descriptor)
@@ -142,6 +150,23 @@ class Files:
             # Not published after all: what is tried again must not stand there twice.
             self.remove(target)
             raise
+
+    def create(self, temporary: Path, target: Path, data: bytes) -> bool:
+        """Make a file that appears whole; False when there is one, whoever made it."""
+        with self._unfinished(temporary, target.name) as path:
+            path.write_bytes(data)
+            try:
+                os.link(path, target)
+            except FileExistsError:
+                return False
+            except OSError:
+                # A file system without links: whole or not, there is one at most.
+                try:
+                    with target.open("xb") as stream:
+                        stream.write(data)
+                except FileExistsError:
+                    return False
+        return True
 
     def rename(self, source: Path, target: Path) -> None:
         """Rename within one file system, replacing the target."""

@@ -22,7 +22,9 @@ from weightslab.ledger.forks import guard_forks
 from weightslab.ledger.ids import IdStore
 from weightslab.ledger.large import LargeArrays
 from weightslab.ledger.layout import Layout
+from weightslab.ledger.merged import Key
 from weightslab.ledger.options import LedgerOptions
+from weightslab.ledger.others import Others
 from weightslab.ledger.reader import ForeignWriters, View
 from weightslab.ledger.records import (
     ARRAYS,
@@ -44,6 +46,9 @@ T = TypeVar("T")
 
 _MOST_LOOKS = 20
 """How often a query is asked anew while other processes merge their files."""
+
+_NAMING = frozenset(("block", "names", "rename", "unname"))
+"""Changes that may give a sample the id that another writer edited."""
 
 
 class Ledger:
@@ -125,14 +130,17 @@ class Ledger:
             options=self.options,
             notices=self.notices,
             on_damage=self._damaged,
+            follow=self._follow,
         )
-        self._editor = Editor(self._store, self._writer, now)
+        self._others = Others(self.layout, self._store, lambda: self.writer, self._damaged)
+        self._editor = Editor(self._store, self._writer, self._others, now)
         self._foreign = ForeignWriters(
             self.layout, partial(self._new_store, foreign=True), self._damaged
         )
-        self.discarded = DiscardView(self._store)
+        self.discarded = DiscardView(self._store, self._others)
         if mode == "w":
             self._writer.attach(fresh=False)
+            self._follow()
             self._flusher = Flusher(self._writer, self.options, self.notices, self._flush_due)
             guard_forks(self)
 
@@ -221,6 +229,19 @@ class Ledger:
     def _log_change(self, op: dict[str, Any], blob: bytes) -> None:
         self.check_writable()
         self._writer.log(CHANGE, encode_change(op, blob))
+        if op["op"] in _NAMING:
+            self._others.note_ids()
+
+    def _follow(self) -> None:
+        """Take in what other writers edited; what cannot be read is said and tried again."""
+        try:
+            self._others.tick()
+        except Exception as error:  # noqa: BLE001  # a thread's boundary: said once, counted
+            self.notices.warn_once(
+                "others",
+                f"edits that other processes make to {self.root} cannot be read and will be "
+                f"tried again: {error!r}",
+            )
 
     # -- saving ----------------------------------------------------------------
 
@@ -232,9 +253,11 @@ class Ledger:
     def register(self, origin: str, indices: range | npt.NDArray[np.int64]) -> Rows:
         """Rows of the samples `indices` of a dataset that is called `origin`. int32 [n].
 
-        What was edited as "<origin>/<index>" before the dataset was known applies now.
+        What was edited as "<origin>/<index>" before the dataset was known, here or by
+        another process, applies now.
         """
         rows = self.ids.block(origin, indices)
+        self._others.look()
         for name, placeholder in self.ids.placeholders(origin).items():
             row = self.ids.in_block(name)
             if row is not None:
@@ -392,19 +415,26 @@ class Ledger:
     # -- reading --------------------------------------------------------------------
 
     def tags(self) -> list[str]:
-        """Names of the boolean tags."""
-        return list(dict.fromkeys(tag for store in self._stores() for tag in store.samples.tags))
+        """Names of the boolean tags, whoever made them."""
+        found = [tag for store in self._stores() for tag in store.samples.tags]
+        merged = self._others.merged
+        return list(dict.fromkeys([*found, *(merged.names("tag") if merged else ())]))
 
     def categories(self) -> dict[str, list[str]]:
-        """Categorical tags and their values."""
+        """Categorical tags and their values, whoever made them."""
         found: dict[str, dict[str, None]] = {}
         for store in self._stores():
             for name, column in store.samples.categories.items():
                 found.setdefault(name, {}).update(dict.fromkeys(column.categories))
+        merged = self._others.merged
+        if merged is not None:
+            for name in merged.names("category"):
+                known = merged.columns[Key("category", name)].categories
+                found.setdefault(name, {}).update(dict.fromkeys(known))
         return {name: list(values) for name, values in found.items()}
 
     def _stores(self) -> list[Store]:
-        """Where tags stand: a writer took over the folder's, a reader has none of its own."""
+        """Where tags stand: a reader has none of its own."""
         return [self._store] if self.mode == "w" else [view.store for view in self.views()]
 
     @property
@@ -459,7 +489,7 @@ class Ledger:
 
     def locks(self) -> tuple[Any, ...]:
         """What must be held so that nobody writes: for a fork."""
-        return (self._writer.rest, self._store.lock)
+        return (self._writer.rest, self._others.lock, self._store.lock)
 
     def _flush_due(self, since_s: float) -> bool:
         """Whether a flush is due, `since_s` after the last one."""

@@ -89,6 +89,7 @@ def load_writer(
         last = 0
         for entry in read_journal(path):
             last = max(last, entry.lsn)
+            store.see(entry.time_us)
             if entry.lsn > marks.tags:
                 store.apply_edit(entry)
         return last

@@ -81,6 +81,8 @@ class Store:
         self.launch = 0
         self.covered = 0
         """Last record that the loaded snapshot of latest values holds."""
+        self.newest_us = 0
+        """Time of the newest edit that was seen, whoever made it."""
         self.tail_rows = 0
         """Rows of every tail, with those on curves counted once."""
         self.codes: dict[str, int] = {}
@@ -173,6 +175,7 @@ class Store:
 
     def apply_edit(self, entry: JournalEntry) -> None:
         """Apply an edit of the journal."""
+        self.see(entry.time_us)
         samples = self.samples
         if entry.verb == "tag" and entry.name is not None:
             samples.set_tag(entry.name, entry.rows, entry.value == "true")
@@ -189,6 +192,10 @@ class Store:
         elif entry.verb == "launch":
             self._settle()
             self.launch = entry.launch
+
+    def see(self, time_us: int) -> None:
+        """Know of an edit at a time: what is edited from now on is newer."""
+        self.newest_us = max(self.newest_us, time_us)
 
     def take_edit(self, entry: JournalEntry) -> None:
         """Apply an edit and keep it for the next journal file."""

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from weightslab.ledger.files import Files, MappedFile
 
-__all__ = ["Frame", "LogWriter", "log_files", "read_log"]
+__all__ = ["Frame", "LogCursor", "LogWriter", "log_files", "read_log"]
 
 _MAGIC = b"WLLOG\x00\x00\x01"
 _HEADER = struct.Struct("<8sq")
@@ -48,24 +48,42 @@ def log_files(folder: Path) -> list[Path]:
 
 def read_log(path: Path) -> Iterator[Frame]:
     """Every whole record of a log file, up to the first torn or missing one."""
-    data = path.read_bytes()
-    if len(data) < _HEADER.size:
-        return
-    magic, lsn = _HEADER.unpack_from(data)
-    if magic != _MAGIC:
-        return
-    position = _HEADER.size
-    while position + _FRAME.size <= len(data):
-        commit, size, checksum, kind = _FRAME.unpack_from(data, position)
-        start = position + _FRAME.size
-        if commit != (size ^ _SEAL) or start + size > len(data):
-            return
-        payload = data[start : start + size]
-        if zlib.crc32(payload, kind) != checksum:
-            return
-        yield Frame(lsn, kind, payload)
-        lsn += 1
-        position = start + size + (-size % 8)
+    return LogCursor(path).read()
+
+
+class LogCursor:
+    """A place in a log file that its living writer appends to: behind the last whole record."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._position = 0
+        self._lsn = 0
+
+    def read(self) -> Iterator[Frame]:
+        """Every whole record from here on; what is torn now may be whole at the next call."""
+        with self.path.open("rb", buffering=1 << 18) as stream:
+            if not self._position:
+                head = stream.read(_HEADER.size)
+                if len(head) < _HEADER.size:
+                    return
+                magic, lsn = _HEADER.unpack(head)
+                if magic != _MAGIC:
+                    return
+                self._position, self._lsn = _HEADER.size, lsn
+            stream.seek(self._position)
+            while len(head := stream.read(_FRAME.size)) == _FRAME.size:
+                commit, size, checksum, kind = _FRAME.unpack(head)
+                if commit != (size ^ _SEAL):
+                    return
+                payload = stream.read(size)
+                if len(payload) < size or zlib.crc32(payload, kind) != checksum:
+                    return
+                padding = -size % 8
+                stream.read(padding)
+                frame = Frame(self._lsn, kind, payload)
+                self._lsn += 1
+                self._position += _FRAME.size + size + padding
+                yield frame
 
 
 class _MappedLog:

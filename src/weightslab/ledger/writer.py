@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import RLock
 
-from weightslab.ledger.claim import claim_writer, clear_temporary
+from weightslab.ledger.beacon import Beacon
+from weightslab.ledger.claim import Claim, claim_writer, clear_temporary
 from weightslab.ledger.compactor import Compactor
 from weightslab.ledger.files import Files, Lock
 from weightslab.ledger.layout import Layout, superseded_ranges
@@ -28,7 +29,7 @@ class Writer:
     """Logs and publishes what happens to one store.
 
     `log` is called under the store's lock; `publish`, `tick` and `finish` by one
-    thread at a time; `sync` by any.
+    thread at a time; `sync` by any. `follow` takes in what other writers did.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Writer:
         options: LedgerOptions,
         notices: Notices,
         on_damage: Callable[[str, OSError], None],
+        follow: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._layout = layout
@@ -49,10 +51,14 @@ class Writer:
         self._options = options
         self._notices = notices
         self._on_damage = on_damage
+        self._follow = follow
         self._lock: Lock | None = None
         self._wal: LogWriter | None = None
         self._publisher: Publisher | None = None
         self._compactor: Compactor | None = None
+        self._beacon: Beacon | None = None
+        self._unannounced = 0
+        """Number of the last edit that others cannot find yet; 0 for none."""
         self.rest = RLock()
         """Held while a file is written: a fork waits for it. Taken before the store's lock."""
         self._unlogged_lsn = 1
@@ -63,14 +69,15 @@ class Writer:
 
     # -- the folder ------------------------------------------------------------
 
-    def attach(self, *, fresh: bool) -> bool:
+    def attach(self, *, fresh: bool, claim: Claim | None = None) -> bool:
         """Claim a writer and take up what it left; False (said once) when the disk refuses.
 
         `fresh` claims one that never wrote: this process has made rows of its own by now.
+        `claim` is that of a writer that is ours already.
         """
         layout = self._layout
         try:
-            claim = claim_writer(self._files, layout, self._rank, fresh=fresh)
+            claim = claim or claim_writer(self._files, layout, self._rank, fresh=fresh)
             clear_temporary(self._files, layout)
         except OSError as error:
             self.disk_failed(error)
@@ -82,6 +89,7 @@ class Writer:
             self._remove_superseded(claim.writer)
         self._lock = claim.lock
         self.name = claim.writer
+        self._beacon = Beacon(self._files, layout.log(claim.writer))
         self._publisher = Publisher(
             self._files, layout, claim.writer, self._store, found, self.rest
         )
@@ -155,6 +163,16 @@ class Writer:
         wal.next_lsn += 1
         return wal.next_lsn - 1
 
+    def announce(self, lsn: int) -> None:
+        """Let other processes know of an edit, once they can find it in the log or in files."""
+        self._unannounced = lsn
+        if self._beacon is not None and not self.gap:
+            try:
+                self._beacon.show(lsn)
+                self._unannounced = 0
+            except OSError as error:
+                self.disk_failed(error)
+
     def sync(self) -> None:
         """Flush the log to the disk."""
         try:
@@ -166,10 +184,14 @@ class Writer:
     # -- the files ----------------------------------------------------------------
 
     def tick(self) -> None:
-        """What is due between flushes: claim the folder, take up latest values, sync the log."""
+        """What is due between flushes.
+
+        Claim the folder, take up latest values, sync the log, take in what others edited.
+        """
         if self._wal is not None or self.attach(fresh=True):
             self._store.drain()
             self.sync()
+            self._follow()
 
     def publish(self, *, bases: bool) -> bool:
         """Turn everything that is logged into files; False (said once) when the disk refuses."""
@@ -189,6 +211,8 @@ class Writer:
             wal.sync()
             with self._store.lock:
                 wal.retire(lsn)
+                if self._unannounced:
+                    self.announce(self._unannounced)
         except OSError as error:
             self.disk_failed(error)
             return False
@@ -210,8 +234,8 @@ class Writer:
             raise OSError(f"{self._layout.root} cannot be written")
         return compactor.run(self.name, publisher.covered, archive=archive)
 
-    def finish(self) -> None:
-        """Publish the last, remove the log and let the folder go."""
+    def finish(self) -> bool:
+        """Publish the last, remove the log and let the folder go; False when the log stays."""
         if self._compactor is not None:
             self._compactor.stop()
         try:
@@ -233,10 +257,13 @@ class Writer:
                 f"is read from there, what did not is lost ({self._store.tail_rows} values wait)",
             )
         self.disown()
+        return published
 
     def disown(self) -> None:
         """Let the lock go; in a forked child this closes only its copy."""
         if self._compactor is not None:
             self._compactor.disown()
+        if self._beacon is not None:
+            self._beacon.close()
         if self._lock is not None:
             self._lock.release()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from weightslab.ledger import Ledger, View
@@ -22,12 +22,13 @@ class MergedEdits:
     categories: dict[str, dict[str, str | None]] = field(default_factory=dict)
 
 
-def merged_edits(ledger: Ledger) -> MergedEdits:
-    """Replay the journals of every writer in order of time."""
+def merged_edits(ledger: Ledger, views: Sequence[View]) -> MergedEdits:
+    """Replay the journals of every writer in order of time; `views` is all of them."""
     merged = MergedEdits()
-    streams = [_edits(ledger, view) for view in ledger.views()]
+    aliases = _Aliases(views)
+    streams = [_edits(ledger, view) for view in views]
     for _, _, _, view, entry in heapq.merge(*streams, key=lambda e: e[:3]):
-        names = view.store.ids.names(entry.rows)
+        names = aliases.of(view.store.ids.names(entry.rows))
         if entry.verb == "discard":
             merged.discarded.update(dict.fromkeys(names, entry.value == "true"))
         elif entry.verb == "tag" and entry.name is not None:
@@ -41,17 +42,39 @@ def merged_edits(ledger: Ledger) -> MergedEdits:
     return merged
 
 
+class _Aliases:
+    """What samples are called by writers that have seen their names.
+
+    An edit of "train/5" is one of "img_5" where a writer knows that place by this name.
+    """
+
+    def __init__(self, views: Sequence[View]) -> None:
+        stores = [view.store.ids for view in views]
+        self._naming = [ids for ids in stores if ids.named_rows()]
+
+    def of(self, names: list[str]) -> list[str]:
+        """`names`, and what else the same samples are called."""
+        found = list(names)
+        for ids in self._naming:
+            for name, row in zip(names, ids.find_all(names, under=None), strict=True):
+                own = None if row is None else ids.own_name(row)
+                if own is not None and own != name:
+                    found.append(own)
+        return found
+
+
 Edit = tuple[int, str, int, View, JournalEntry]
 
 
 def _edits(ledger: Ledger, view: View) -> Iterator[Edit]:
+    # First what waits: a flush may turn it into a file that was not listed.
+    with view.store.lock:
+        waiting = list(view.store.pending.journal)
     seen = 0
     for found in current_ranges(ledger.layout.journal(view.writer)):
         for entry in read_journal(found.path):
             seen = max(seen, entry.lsn)
             yield (entry.time_us, view.writer, entry.lsn, view, entry)
-    with view.store.lock:
-        waiting = list(view.store.pending.journal)
     for entry in waiting:
         if entry.lsn > seen:
             yield (entry.time_us, view.writer, entry.lsn, view, entry)

@@ -34,7 +34,12 @@ def merge_frames(
     edits: MergedEdits,
     wants: Callable[[str], bool],
 ) -> pl.DataFrame:
-    """Rows of several writers as one; `frames` are those of `views`, one each."""
+    """Rows of several writers as one; `frames` are those of `views`, one each.
+
+    `edits` are those of every writer, also of one that has seen no sample.
+    """
+    if len(frames) == 1:
+        return _with_edits(frames[0], edits, wants)
     marked = [
         frame.with_columns(pl.lit(number, pl.UInt32).alias(_WRITER))
         for number, frame in enumerate(frames)

@@ -42,8 +42,10 @@ def samples_frame(
 def _samples_frame(
     ledger: Ledger, origin: str | None, tag: str | None, columns: Choice | None
 ) -> pl.DataFrame:
-    views = [view for view in ledger.views() if len(seen_rows(view))]
-    edits = merged_edits(ledger) if len(views) > 1 else None
+    writers = ledger.views()
+    # Who edited before it saw a sample has a say too.
+    edits = merged_edits(ledger, writers) if len(writers) > 1 else None
+    views = [view for view in writers if len(seen_rows(view))]
     there = [*BASE_COLUMNS, *(name for view in views for name in column_names(view))]
     if edits is not None:
         there += edited_columns(edits)

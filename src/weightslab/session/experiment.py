@@ -39,6 +39,8 @@ class Experiment:
         """The current name; None until there is something to name."""
         self._discards = DiscardDigest()
         self._counted: dict[int, _Counted] = {}
+        self._elsewhere: frozenset[str] = frozenset()
+        """Ids in the digest that only other processes of the run know."""
         self._content: tuple[int, int] | None = None
         self._looked_at = float("-inf")
         self._digits = ""
@@ -88,3 +90,9 @@ class Experiment:
         for row in now - self._counted.keys():
             counted = self._counted[row] = _Counted(ids.own_name(row), ids.name(row))
             self._discards.add(counted.sample_id)
+        elsewhere = ledger.discarded.elsewhere
+        for sample_id in self._elsewhere - elsewhere:
+            self._discards.remove(sample_id)
+        for sample_id in elsewhere - self._elsewhere:
+            self._discards.add(sample_id)
+        self._elsewhere = elsewhere

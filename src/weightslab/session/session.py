@@ -325,10 +325,11 @@ class Session:
         others = [v.store.ids for v in self.ledger.views() if v.writer != self.ledger.writer]
         for name in names:
             found = [(ids, ids.find(name)) for ids in others]
-            home = [ids.origins_of(row) for ids, row in found if row is not None]
-            if any(home):
-                origin = next(origins[0] for origins in home if origins)
-                rows += self.ledger.ids.add([name], origin).tolist()
+            seen = [(i, row) for i, row in found if row is not None and i.origins_of(row)]
+            if seen:
+                ids, row = seen[0]
+                # By what the sample is called there: a place may have got a name since.
+                rows += self.ledger.ids.add([ids.name(row)], ids.origins_of(row)[0]).tolist()
             else:
                 unknown.append(name)
         return rows, unknown

@@ -1,0 +1,99 @@
+"""Writers that are gone: what their logs hold becomes files, without a training to do it.
+
+A rank that no later launch has, or a client that died, leaves a log that nobody takes
+up. It is read from there by everybody; before a folder is copied, archived or repaired
+it is better turned into files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weightslab.errors import FolderError
+from weightslab.ledger.claim import Claim, check_format, claim_named
+from weightslab.ledger.files import Files
+from weightslab.ledger.large import LargeArrays
+from weightslab.ledger.layout import Layout
+from weightslab.ledger.options import LedgerOptions
+from weightslab.ledger.partitions import SegmentCache
+from weightslab.ledger.store import Store
+from weightslab.ledger.wal import log_files
+from weightslab.ledger.writer import Writer
+from weightslab.notices import Notices
+
+__all__ = ["Settled", "settle_writers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of the writers of a folder, by name. A writer that left no log is in none."""
+
+    settled: tuple[str, ...]
+    """Their logs are files now."""
+    living: tuple[str, ...]
+    """A process holds them: nothing of theirs was touched."""
+    refused: tuple[str, ...]
+    """The disk refused; their logs are as they were, and `Notices` says why."""
+
+
+def settle_writers(
+    root: Path | str, *, files: Files | None = None, notices: Notices | None = None
+) -> Settled:
+    """Publish the log of every writer whose process is gone.
+
+    Each is taken over under its lock, as its own next launch would do it, and let go
+    again. Killed at any moment, it loses nothing, and may be called again.
+
+    Raises:
+        FolderError: there is no ledger.
+        LedgerFormatError: it has a format that this version does not know.
+        OSError: the folder cannot be written at all.
+    """
+    layout = Layout(Path(root))
+    if not check_format(layout):
+        raise FolderError(f"{layout.root} holds no ledger: choose a run folder")
+    files, notices = files or Files(), notices or Notices()
+    found: dict[str, list[str]] = {"settled": [], "living": [], "refused": []}
+    for writer in layout.writers():
+        claim = claim_named(files, layout, writer)
+        if claim is None:
+            found["living"].append(writer)
+        elif not log_files(layout.log(writer)):
+            claim.lock.release()
+        else:
+            published = _publish(layout, claim, files, notices)
+            found["settled" if published else "refused"].append(writer)
+    return Settled(**{name: tuple(writers) for name, writers in found.items()})
+
+
+def _publish(layout: Layout, claim: Claim, files: Files, notices: Notices) -> bool:
+    """Turn everything that a writer logged into files, and let it go."""
+    options = LedgerOptions()
+
+    def damaged(path: str, error: OSError) -> None:
+        notices.warn_once(("damaged", path), f"{path} cannot be read ({error}): it is left out")
+
+    store = Store(
+        _log_nothing,
+        cache=SegmentCache(0),
+        large=LargeArrays(
+            rate_bytes_s=options.array_rate_bytes_s, budget_bytes=options.array_budget_bytes
+        ),
+        on_damage=damaged,
+    )
+    writer = Writer(
+        store,
+        layout,
+        rank=0,
+        files=files,
+        options=options,
+        notices=notices,
+        on_damage=damaged,
+    )
+    return writer.attach(fresh=False, claim=claim) and writer.finish()
+
+
+def _log_nothing(op: dict[str, Any], _: bytes) -> None:
+    raise AssertionError(f"{op} has no place in a writer that is gone")
