@@ -36,11 +36,16 @@ def skipped_positions(ledger: Ledger, layout: Layout, bases: Sequence[Base]) -> 
 
 
 def skipped_names(ledger: Ledger, origin: str) -> set[str]:
-    """Ids of the discarded samples of an origin, as its items may say them."""
+    """Ids of the discarded samples of an origin, as its items may say them.
+
+    And those that only other processes know: a stream may bring them yet.
+    """
     rows = np.arange(len(ledger.ids), dtype=np.int32)
     names: set[str] = set()
     for row in rows[ledger.discarded.of(rows)].tolist():
         if origin in ledger.ids.origins_of(row):
             name = ledger.ids.name(row)
             names |= {name, name.removeprefix(f"{origin}/")}
+    for name in ledger.discarded.elsewhere:
+        names |= {name, name.removeprefix(f"{origin}/")}
     return names

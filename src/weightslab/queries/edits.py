@@ -28,7 +28,9 @@ def merged_edits(ledger: Ledger, views: Sequence[View]) -> MergedEdits:
     aliases = _Aliases(views)
     streams = [_edits(ledger, view) for view in views]
     for _, _, _, view, entry in heapq.merge(*streams, key=lambda e: e[:3]):
-        names = aliases.of(view.store.ids.names(entry.rows))
+        # A journal that is newer than its view may speak of samples that are not in it.
+        rows = entry.rows[entry.rows < len(view.store.ids)]
+        names = aliases.of(view.store.ids.names(rows))
         if entry.verb == "discard":
             merged.discarded.update(dict.fromkeys(names, entry.value == "true"))
         elif entry.verb == "tag" and entry.name is not None:
