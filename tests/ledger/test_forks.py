@@ -61,3 +61,47 @@ def test_a_surviving_worker_does_not_keep_the_writers_lock(tmp_path: Path) -> No
         ledger.close()
     finally:
         os.kill(child, 9)
+
+
+BESIDE_OTHERS = """
+import os, sys, threading, warnings, numpy as np
+warnings.filterwarnings("ignore", category=DeprecationWarning)
+from weightslab.ledger import Ledger, LedgerOptions
+quick = LedgerOptions(flush_interval_s=0.002, sync_interval_s=0.001)
+ledger, other = Ledger(sys.argv[1], options=quick), Ledger(sys.argv[1], options=quick)
+rows = ledger.register("train", range(100))
+other.register("train", range(100))
+ended = threading.Event()
+def edit():
+    at = 0
+    while not ended.is_set():
+        other.edit.discard(rows[at % 100 : at % 100 + 1], at % 200 < 100)
+        at += 1
+thread = threading.Thread(target=edit)
+thread.start()
+for step in range(60):
+    ledger.edit.tag(rows[step : step + 1], "t", True)
+    child = os.fork()
+    if child == 0:
+        ledger.discarded.of(rows)
+        try:
+            ledger.edit.discard(rows, True)
+        except Exception:
+            os._exit(7)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+ended.set()
+thread.join()
+other.edit.discard(rows[:50], True)
+other.edit.discard(rows[50:], False)
+other.close()
+ledger.edit.discard(rows[:1], False)
+assert ledger.discarded.of(rows).tolist() == [False] + [True] * 49 + [False] * 50
+ledger.close()
+"""
+
+
+def test_forks_while_edits_of_others_are_read_neither_hang_nor_write(tmp_path: Path) -> None:
+    """Forked while it reads what another writer edits, a child still knows what is discarded."""
+    ended = run_script(BESIDE_OTHERS, tmp_path / "run")
+    assert ended.returncode == 0, ended.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from tests.ledger.support import FailingFiles, run_script
 from weightslab.ledger import Ledger, LedgerOptions
 from weightslab.ledger.journal import JournalEntry
+from weightslab.ledger.others import Others
 from weightslab.queries.samples import discarded_ids, samples_frame, tagged_ids
 
 QUICK = LedgerOptions(sync_interval_s=0.02)
@@ -99,16 +99,9 @@ def test_one_writer_takes_off_what_another_put_on(two: tuple[Ledger, Ledger]) ->
     assert first.edit.categorize(rows(2), "weather", "rainy") == 0
     assert first.tags() == ["hard"]
     assert first.categories() == {"weather": ["rainy"]}
-    for ledger in (first, second):
-        table = {r["sample_id"]: r for r in read(ledger).to_dicts()}
-        assert (table["train/1"]["tag:hard"], table["train/2"]["tag:hard"]) == (False, True)
-        assert table["train/1"]["tag:weather"] is None
-        assert table["train/2"]["tag:weather"] == "rainy"
-
-
-def read(ledger: Ledger) -> object:
-    with_fresh_eyes = Ledger(ledger.root, mode="r")
-    return samples_frame(with_fresh_eyes)
+    table = samples_frame(Ledger(first.root, mode="r")).sort("sample_id")
+    assert table["tag:hard"].to_list()[1:3] == [False, True]
+    assert table["tag:weather"].to_list()[1:3] == [None, "rainy"]
 
 
 def test_the_journal_says_what_another_writers_edit_was_replaced_by(tmp_path: Path) -> None:
@@ -269,22 +262,54 @@ def test_an_edit_that_the_disk_refused_is_announced_when_it_is_written(tmp_path:
     second.close()
 
 
-def test_edits_while_others_are_merged_for_the_first_time_count(tmp_path: Path) -> None:
-    """Own edits on one thread are not lost while another begins the merged state."""
+def test_an_own_edit_while_the_first_of_another_is_merged_counts(tmp_path: Path) -> None:
+    """What this process edits while its journal is read for the merging is in the merged state."""
     first, second = (Ledger(tmp_path, options=STILL) for _ in range(2))
     for ledger in (first, second):
-        ledger.register("train", range(300))
-    for row in range(0, 100, 2):
-        second.edit.discard(rows(row), True)
-    thread = threading.Thread(target=first._others.look)
-    thread.start()
-    for row in range(1, 100, 2):
-        first.edit.enter("discard", None, "true", rows(row))
-    thread.join()
-    first._others.look()
-    assert len(hidden(first)) == 100
+        ledger.register("train", range(4))
+    first.edit.discard(rows(0), True)
+    first.flush()
+    (held,) = first.layout.journal("0-0").iterdir()
+    held.write_bytes(b"damaged")
+    second.edit.discard(rows(1), True)
+
+    def edit_meanwhile(path: str, _: OSError) -> None:
+        if path == str(held):
+            others.take_own(
+                JournalEntry(99, 99, 0, 0, "me", "discard", None, "true", rows(2), rows(0))
+            )
+
+    others = Others(first.layout, first._store, lambda: "0-0", edit_meanwhile)
+    others.look()
+    assert others.merged is not None
+    assert others.merged.discards.at(rows(0, 1, 2, 3)).tolist() == [True, True, True, False]
     first.close()
     second.close()
+
+
+def test_a_discarded_sample_that_gets_its_name_later_is_found_under_it(
+    two: tuple[Ledger, Ledger],
+) -> None:
+    """Discarded as a place that this process does not have, then named: the name is looked for."""
+    first, second = two
+    far = second.register("val", range(3))
+    first.ids.add(["img_1"], "val")
+    second.edit.discard(far[1:2], True)
+    wait_until(lambda: first.discarded.elsewhere == {"val/1"})
+    second.ids.rename(far[1:2], ["img_1"])
+    wait_until(lambda: hidden(first) == ["img_1"])
+    assert first.discarded.elsewhere == frozenset()
+
+
+def test_a_new_id_without_news_leaves_the_version_alone(two: tuple[Ledger, Ledger]) -> None:
+    """While edits of unknown samples wait, new samples do not make every loader look again."""
+    first, second = two
+    second.edit.discard(second.ids.add(["a"], "train"), True)
+    wait_until(lambda: first.discarded.elsewhere == {"a"})
+    version = first.discarded.version
+    first.ids.add(["b"], "train")
+    first._others.look()
+    assert first.discarded.version == version
 
 
 FOREIGN = """

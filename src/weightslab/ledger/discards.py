@@ -21,9 +21,11 @@ class DiscardView:
 
     @property
     def count(self) -> int:
-        """Number of discarded samples of this ledger."""
+        """Number of discarded samples, with those that only other processes know."""
         merged = self._others.merged
-        return self._store.samples.discarded_count if merged is None else merged.discards.count
+        if merged is None:
+            return self._store.samples.discarded_count
+        return merged.discards.count + len(self._others.unknown_discards)
 
     @property
     def version(self) -> int:

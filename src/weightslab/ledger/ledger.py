@@ -228,9 +228,12 @@ class Ledger:
 
     def _log_change(self, op: dict[str, Any], blob: bytes) -> None:
         self.check_writable()
-        self._writer.log(CHANGE, encode_change(op, blob))
+        lsn = self._writer.log(CHANGE, encode_change(op, blob))
         if op["op"] in _NAMING:
             self._others.note_ids()
+            if self._store.samples.any_discarded(op.get("rows", ())):
+                # Others look for it under its new name.
+                self._writer.announce(lsn)
 
     def _follow(self) -> None:
         """Take in what other writers edited; what cannot be read is said and tried again."""

@@ -133,22 +133,26 @@ class Others:
     def _take(self, other: _Other, entries: list[JournalEntry]) -> None:
         """Merge what another writer edited; what waits there is tried again first."""
         begun = time.monotonic()
+        waited = len(other.waiting)
         waiting: dict[tuple[Key, str | None, int], list[int]] = {}
         for (key, row), (value, time_us) in other.waiting.items():
             waiting.setdefault((key, value, time_us), []).append(row)
         for (key, value, time_us), rows in waiting.items():
             self._edit(other, key, np.array(rows, np.int32), value, time_us)
         self._retry_at = time.monotonic() + _RETRY_PACE * (time.monotonic() - begun)
+        news = len(other.waiting) < waited
         for entry in entries:
             edited = key_of(entry)
             if edited is not None:
                 self._edit(other, edited, entry.rows, entry.value, entry.time_us)
+                news = True
             with self._store.lock:
                 self._store.see(entry.time_us)
                 if entry.verb == "register":
                     self._merged().register(entry)
-        if waiting or entries:
-            self.unknown_discards = self._unknown_discards()
+        unknown = self._unknown_discards()
+        if news or unknown != self.unknown_discards:
+            self.unknown_discards = unknown
             self.version += 1
 
     def _edit(self, other: _Other, key: Key, rows: Rows, value: str | None, time_us: int) -> None:

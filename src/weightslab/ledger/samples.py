@@ -7,6 +7,7 @@ keyed by (sample, annotation).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,6 +97,11 @@ class SampleTable:
         self.discarded_count = int(np.count_nonzero(self.discarded))
         self.version += 1
         return previous
+
+    def any_discarded(self, rows: Iterable[int]) -> bool:
+        """Whether one of a few rows is discarded."""
+        column = self.discarded
+        return bool(self.discarded_count) and any(row < len(column) and column[row] for row in rows)
 
     def set_tag(self, tag: str, rows: Rows, present: bool) -> npt.NDArray[np.int32]:
         """Put a boolean tag on rows or take it off; gives their previous state, 0 or 1."""
