@@ -69,6 +69,18 @@ while True:
 """
 
 
+def steps_by_writer(reader: Ledger) -> dict[str, list[int]]:
+    """The step of every value that each writer has saved."""
+    return {
+        view.writer: [
+            step
+            for _, chunk in view.store.read("sample", signals=["loss"])
+            for step in chunk.columns["step"].tolist()
+        ]
+        for view in reader.views()
+    }
+
+
 class Ranks:
     """Processes that save and edit side by side, one for each rank."""
 
@@ -102,18 +114,16 @@ class Ranks:
         """Everything that was acknowledged is there once, by every way to read it."""
         known = self.acknowledged.tolist()
         reader = Ledger(self.root, mode="r")
-        views = {view.writer: view.store for view in reader.views()}
         discarded = set(discarded_ids(reader, None))
+        saved = reader.look(lambda: steps_by_writer(reader))
+        assert sorted(saved) == [f"{rank}-0" for rank in range(len(known))]
         for rank, count in enumerate(known):
-            store = views[f"{rank}-0"]
-            ((_, chunk),) = store.read("sample", signals=["loss"])
-            times = Counter(chunk.columns["step"].tolist())
+            times = Counter(saved[f"{rank}-0"])
             assert set(times) >= set(range(count))
             # A killed step that was not acknowledged is saved again by whoever takes over.
-            again = [step for step, saved in times.items() if saved != 2]
+            again = [step for step, count in times.items() if count != 2]
             assert len(again) <= (killed if rank == 0 else 0)
             assert discarded >= {f"r{rank}/{step}" for step in range(count)}
-        assert sorted(views) == [f"{rank}-0" for rank in range(len(known))]
         assert reader.notices.messages() == []
 
 

@@ -153,7 +153,7 @@ class Files:
 
     def create(self, temporary: Path, target: Path, data: bytes) -> bool:
         """Make a file that appears whole; False when there is one, whoever made it."""
-        with self._unfinished(temporary, target.name) as path:
+        with self.unfinished(temporary, target.name) as path:
             path.write_bytes(data)
             try:
                 os.link(path, target)

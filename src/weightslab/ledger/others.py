@@ -8,7 +8,6 @@ those who made it, and is read from there again.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from threading import RLock
@@ -27,6 +26,7 @@ __all__ = ["Others"]
 
 _AT_ONCE = 4096
 """Ids that are looked up while saving waits: some milliseconds."""
+_MOST_LOOKS = 20
 _RETRY_PACE = 20
 """How many times longer than a retry took the next one waits."""
 
@@ -193,11 +193,8 @@ class Others:
             self._meanwhile = []
             merged = MergedEdits(store.samples)
             entries = {entry.lsn: entry for entry in store.pending.journal}
-        own = self._own()
-        for found in current_ranges(self._layout.journal(own)) if own else ():
-            with contextlib.suppress(FileNotFoundError):
-                for entry in read_entries(found.path, self._on_damage):
-                    entries.setdefault(entry.lsn, entry)
+        for entry in self._own_files():
+            entries.setdefault(entry.lsn, entry)
         with store.lock:
             entries.update((entry.lsn, entry) for entry in self._meanwhile)
             for lsn in sorted(entries):
@@ -205,3 +202,17 @@ class Others:
             self._meanwhile = None
             self.merged = merged
         return merged
+
+    def _own_files(self) -> list[JournalEntry]:
+        """Entries of this writer's journal files, which may be merged meanwhile."""
+        folder = self._layout.journal(self._own() or "")
+        for _ in range(_MOST_LOOKS):
+            try:
+                return [
+                    entry
+                    for found in current_ranges(folder)
+                    for entry in read_entries(found.path, self._on_damage)
+                ]
+            except FileNotFoundError:
+                continue
+        raise FileNotFoundError(f"{folder} changes faster than it can be read")

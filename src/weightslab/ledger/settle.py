@@ -17,7 +17,7 @@ from weightslab.ledger.files import Files
 from weightslab.ledger.large import LargeArrays
 from weightslab.ledger.layout import Layout
 from weightslab.ledger.options import LedgerOptions
-from weightslab.ledger.partitions import SegmentCache
+from weightslab.ledger.segment_reader import SegmentReader
 from weightslab.ledger.store import Store
 from weightslab.ledger.wal import log_files
 from weightslab.ledger.writer import Writer
@@ -77,7 +77,7 @@ def _publish(layout: Layout, claim: Claim, files: Files, notices: Notices) -> bo
 
     store = Store(
         _log_nothing,
-        cache=SegmentCache(0),
+        reader=SegmentReader(options.cache_bytes),
         large=LargeArrays(
             rate_bytes_s=options.array_rate_bytes_s, budget_bytes=options.array_budget_bytes
         ),
