@@ -273,14 +273,17 @@ def test_an_own_edit_while_the_first_of_another_is_merged_counts(tmp_path: Path)
     held.write_bytes(b"damaged")
     second.edit.discard(rows(1), True)
 
+    troubles: list[Exception] = []
+
     def edit_meanwhile(path: str, _: OSError) -> None:
         if path == str(held):
             others.take_own(
                 JournalEntry(99, 99, 0, 0, "me", "discard", None, "true", rows(2), rows(0))
             )
 
-    others = Others(first.layout, first._store, lambda: "0-0", edit_meanwhile)
+    others = Others(first.layout, first._store, lambda: "0-0", edit_meanwhile, troubles.append)
     others.look()
+    assert troubles == []
     assert others.merged is not None
     assert others.merged.discards.at(rows(0, 1, 2, 3)).tolist() == [True, True, True, False]
     first.close()
@@ -310,6 +313,41 @@ def test_a_new_id_without_news_leaves_the_version_alone(two: tuple[Ledger, Ledge
     first.ids.add(["b"], "train")
     first._others.look()
     assert first.discarded.version == version
+
+
+def test_a_writer_that_cannot_be_read_hides_no_other_and_ends_no_edit(tmp_path: Path) -> None:
+    """What stands in the way of reading one writer is said once; edits go on, others are read."""
+    ledger, other = (Ledger(tmp_path, options=STILL) for _ in range(2))
+    for one in (ledger, other):
+        one.register("train", range(4))
+    (tmp_path / "_wal" / "0-00" / "000001.wal").mkdir(parents=True)
+    other.edit.discard(rows(2), True)
+    assert ledger.edit.discard(rows(0), True) == 1
+    assert ledger.edit.tag(rows(0), "t", True) == 1
+    said = [m for m in ledger.notices.messages() if "other processes" in m]
+    assert len(said) == 1
+    assert hidden(ledger) == ["train/0", "train/2"]
+    ledger.close()
+    other.close()
+
+
+def test_lost_ids_of_another_writer_hide_nothing_else(tmp_path: Path) -> None:
+    """Edits of samples whose ids a disk has lost are passed over, those of others are merged."""
+    ledger, other = (Ledger(tmp_path, options=STILL) for _ in range(2))
+    ledger.ids.add(["a", "b"], "train")
+    other.edit.discard(other.ids.add(["x", "a"], "train"), True)
+    other.close()
+    (held,) = ledger.layout.ids("0-1").iterdir()
+    held.write_bytes(b"damaged")
+    again = Ledger(tmp_path, options=STILL, rank=1)
+    again.ids.add(["a", "b"], "train")
+    again._others.look()
+    assert hidden(again) == []
+    assert again.discarded.elsewhere == {"lost/0", "lost/1"}
+    assert again.edit.discard(rows(1), True) == 1
+    assert hidden(again) == ["b"]
+    again.close()
+    ledger.close()
 
 
 FOREIGN = """

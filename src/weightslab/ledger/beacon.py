@@ -41,7 +41,7 @@ class Beacon:
 
 
 def read_beacons(layout: Layout) -> dict[str, bytes]:
-    """What each writer's beacon shows; empty for one that never edited."""
+    """What each writer's beacon shows; empty for one that never edited, or cannot be read."""
     found: dict[str, bytes] = {}
     try:
         entries = os.scandir(layout.logs)
@@ -52,6 +52,6 @@ def read_beacons(layout: Layout) -> dict[str, bytes]:
             if entry.is_dir():
                 try:
                     found[entry.name] = (Path(entry.path) / _NAME).read_bytes()
-                except FileNotFoundError:
+                except OSError:
                     found[entry.name] = b""
     return found

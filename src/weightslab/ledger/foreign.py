@@ -78,6 +78,8 @@ class WriterEdits:
         found = [self._entries[lsn] for lsn in sorted(self._entries)]
         if self._taken_lsn or any(len(entry.rows) for entry in found):
             self._read_ids()
+            # Rows whose ids a disk has lost have names of their own, as in recovery.
+            self.ids.fill(max((int(e.rows.max()) + 1 for e in found if len(e.rows)), default=0))
         if found:
             self._taken_lsn = found[-1].lsn
         self._entries.clear()

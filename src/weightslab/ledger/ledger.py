@@ -22,7 +22,6 @@ from weightslab.ledger.forks import guard_forks
 from weightslab.ledger.ids import IdStore
 from weightslab.ledger.large import LargeArrays
 from weightslab.ledger.layout import Layout
-from weightslab.ledger.merged import Key
 from weightslab.ledger.options import LedgerOptions
 from weightslab.ledger.others import Others
 from weightslab.ledger.reader import ForeignWriters, View
@@ -122,6 +121,9 @@ class Ledger:
         known = check_format(self.layout)
         if mode == "r" and not known:
             raise FolderError(f"{self.root} holds no ledger: choose a run folder")
+        self._others = Others(
+            self.layout, self._store, lambda: self.writer, self._damaged, self._unread
+        )
         self._writer = Writer(
             self._store,
             self.layout,
@@ -130,9 +132,8 @@ class Ledger:
             options=self.options,
             notices=self.notices,
             on_damage=self._damaged,
-            follow=self._follow,
+            follow=self._others.tick,
         )
-        self._others = Others(self.layout, self._store, lambda: self.writer, self._damaged)
         self._editor = Editor(self._store, self._writer, self._others, now)
         self._foreign = ForeignWriters(
             self.layout, partial(self._new_store, foreign=True), self._damaged
@@ -140,7 +141,7 @@ class Ledger:
         self.discarded = DiscardView(self._store, self._others)
         if mode == "w":
             self._writer.attach(fresh=False)
-            self._follow()
+            self._others.look()
             self._flusher = Flusher(self._writer, self.options, self.notices, self._flush_due)
             guard_forks(self)
 
@@ -235,16 +236,12 @@ class Ledger:
                 # Others look for it under its new name.
                 self._writer.announce(lsn)
 
-    def _follow(self) -> None:
-        """Take in what other writers edited; what cannot be read is said and tried again."""
-        try:
-            self._others.tick()
-        except Exception as error:  # noqa: BLE001  # a thread's boundary: said once, counted
-            self.notices.warn_once(
-                "others",
-                f"edits that other processes make to {self.root} cannot be read and will be "
-                f"tried again: {error!r}",
-            )
+    def _unread(self, error: Exception) -> None:
+        self.notices.warn_once(
+            "others",
+            f"edits that other processes make to {self.root} cannot be read and will be "
+            f"tried again: {error!r}",
+        )
 
     # -- saving ----------------------------------------------------------------
 
@@ -421,7 +418,7 @@ class Ledger:
         """Names of the boolean tags, whoever made them."""
         found = [tag for store in self._stores() for tag in store.samples.tags]
         merged = self._others.merged
-        return list(dict.fromkeys([*found, *(merged.names("tag") if merged else ())]))
+        return list(dict.fromkeys([*found, *(merged.tags() if merged else ())]))
 
     def categories(self) -> dict[str, list[str]]:
         """Categorical tags and their values, whoever made them."""
@@ -430,10 +427,8 @@ class Ledger:
             for name, column in store.samples.categories.items():
                 found.setdefault(name, {}).update(dict.fromkeys(column.categories))
         merged = self._others.merged
-        if merged is not None:
-            for name in merged.names("category"):
-                known = merged.columns[Key("category", name)].categories
-                found.setdefault(name, {}).update(dict.fromkeys(known))
+        for name, known in merged.categories().items() if merged else ():
+            found.setdefault(name, {}).update(dict.fromkeys(known))
         return {name: list(values) for name, values in found.items()}
 
     def _stores(self) -> list[Store]:

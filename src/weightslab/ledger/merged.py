@@ -178,6 +178,14 @@ class MergedEdits:
         for column in self.columns.values():
             column.move(old, new)
 
-    def names(self, verb: str) -> list[str]:
-        """Names of the tags or the categories."""
-        return [k.name for k in self.columns if k.verb == verb and k.name is not None]
+    def tags(self) -> list[str]:
+        """Names of the boolean tags."""
+        return [k.name for k in self.columns if k.verb == "tag" and k.name is not None]
+
+    def categories(self) -> dict[str, list[str]]:
+        """Values of each categorical tag."""
+        return {
+            key.name: column.categories
+            for key, column in self.columns.items()
+            if key.verb == "category" and key.name is not None
+        }

@@ -38,6 +38,8 @@ class _Other:
         self.writer = writer
         self.edits = edits
         self.beacon: bytes | None = None
+        self.entries: list[JournalEntry] = []
+        """Read, and not merged yet."""
         self.waiting: dict[tuple[Key, int], tuple[str | None, int]] = {}
         """Value and time of the last edit, by what it edits and the other writer's row."""
 
@@ -45,11 +47,17 @@ class _Other:
 class Others:
     """The merged edits of all writers, as far as others have edited at all.
 
-    `own` gives this writer's name. Lock order: `lock`, then the store's.
+    `own` gives this writer's name; `on_trouble` hears of what could not be read and will
+    be tried again. Lock order: `lock`, then the store's.
     """
 
     def __init__(
-        self, layout: Layout, store: Store, own: Callable[[], str | None], on_damage: OnDamage
+        self,
+        layout: Layout,
+        store: Store,
+        own: Callable[[], str | None],
+        on_damage: OnDamage,
+        on_trouble: Callable[[Exception], None],
     ) -> None:
         self.lock = RLock()
         """Held while files of others are read: a fork waits for it."""
@@ -65,6 +73,7 @@ class Others:
         self._store = store
         self._own = own
         self._on_damage = on_damage
+        self._on_trouble = on_trouble
         self._others: dict[str, _Other] = {}
         self._meanwhile: list[JournalEntry] | None = None
         """Own edits made while the merged state is being built."""
@@ -111,26 +120,37 @@ class Others:
             retry = self._ids_moved and not (patient and time.monotonic() < self._retry_at)
             if retry:
                 self._ids_moved = False
-            for writer, beacon in read_beacons(self._layout).items():
-                if writer == self._own():
-                    continue
+            for writer, beacon in self._beacons().items():
                 other = self._others.get(writer)
                 if other is None:
                     edits = WriterEdits(self._layout, writer, self._on_damage)
                     other = self._others[writer] = _Other(writer, edits)
-                again = retry and bool(other.waiting)
-                if beacon == other.beacon and not again:
-                    continue
-                try:
-                    entries = other.edits.take()
-                except FileNotFoundError:
-                    # A file went while it was read: at the next look.
-                    other.beacon = None
-                    continue
-                other.beacon = beacon
-                self._take(other, entries)
+                if beacon != other.beacon or (retry and other.waiting):
+                    other.beacon = beacon if self._follow(other) else None
 
-    def _take(self, other: _Other, entries: list[JournalEntry]) -> None:
+    def _beacons(self) -> dict[str, bytes]:
+        try:
+            found = read_beacons(self._layout)
+        except OSError as error:
+            self._on_trouble(error)
+            return {}
+        found.pop(self._own() or "", None)
+        return found
+
+    def _follow(self, other: _Other) -> bool:
+        """Take in what a writer did; False when it must be looked at again."""
+        try:
+            other.entries += other.edits.take()
+            self._take(other)
+        except FileNotFoundError:
+            # A file was merged while it was read.
+            return False
+        except Exception as error:  # noqa: BLE001  # what others wrote ends no training here
+            self._on_trouble(error)
+            return False
+        return True
+
+    def _take(self, other: _Other) -> None:
         """Merge what another writer edited; what waits there is tried again first."""
         begun = time.monotonic()
         waited = len(other.waiting)
@@ -141,7 +161,7 @@ class Others:
             self._edit(other, key, np.array(rows, np.int32), value, time_us)
         self._retry_at = time.monotonic() + _RETRY_PACE * (time.monotonic() - begun)
         news = len(other.waiting) < waited
-        for entry in entries:
+        for entry in other.entries:
             edited = key_of(entry)
             if edited is not None:
                 self._edit(other, edited, entry.rows, entry.value, entry.time_us)
@@ -150,6 +170,7 @@ class Others:
                 self._store.see(entry.time_us)
                 if entry.verb == "register":
                     self._merged().register(entry)
+        other.entries.clear()
         unknown = self._unknown_discards()
         if news or unknown != self.unknown_discards:
             self.unknown_discards = unknown

@@ -7,7 +7,7 @@ keyed by (sample, annotation).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,10 +98,13 @@ class SampleTable:
         self.version += 1
         return previous
 
-    def any_discarded(self, rows: Iterable[int]) -> bool:
-        """Whether one of a few rows is discarded."""
+    def any_discarded(self, rows: Sequence[int]) -> bool:
+        """Whether one of `rows` is discarded."""
+        if not self.discarded_count:
+            return False
         column = self.discarded
-        return bool(self.discarded_count) and any(row < len(column) and column[row] for row in rows)
+        numbers = np.array(rows, np.int64)
+        return bool(column[numbers[numbers < len(column)]].any())
 
     def set_tag(self, tag: str, rows: Rows, present: bool) -> npt.NDArray[np.int32]:
         """Put a boolean tag on rows or take it off; gives their previous state, 0 or 1."""
