@@ -24,6 +24,7 @@ from weightslab.ledger.large import LargeArrays
 from weightslab.ledger.layout import Layout
 from weightslab.ledger.options import LedgerOptions
 from weightslab.ledger.reader import ForeignWriters, View
+from weightslab.ledger.recent import RecentRing
 from weightslab.ledger.records import (
     ARRAYS,
     CHANGE,
@@ -425,6 +426,21 @@ class Ledger:
         """Name of this process's writer, "<rank>-<n>"."""
         return self._writer.name
 
+    def recent(
+        self, signal: str, rows: Rows
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int64]]:
+        """The last 32 values of samples in this launch: steps [n, 32], values [n, 32], counts [n].
+
+        For whoever reads a signal's history at every step: from the first call on its last
+        values stay in memory, 264 bytes a sample. Everything saved so far is in it, under
+        every experiment hash, oldest first, at the left; what stands right of a sample's
+        `counts` is 0. int32 and float32, or 64 bits where 32 are not exact.
+        """
+        if not self._launched:
+            return RecentRing().get(rows)
+        with self._store.lock:
+            return self._store.keep_recent(signal).get(rows)
+
     def views(self) -> list[View]:
         """Every writer of the folder as it stands now, this process's own first."""
         own = []
@@ -452,6 +468,7 @@ class Ledger:
             "samples": len(self._store.ids),
             "launch": self.launch,
             "large_arrays_bytes": self._store.large.size_bytes,
+            "recent_bytes": sum(ring.size_bytes for ring in list(self._store.recent.values())),
             "large_arrays_left_out": self._store.large.left_out,
             "experiment_hash": self._store.experiment_hash,
             "notices": self.notices.counts(),

@@ -32,6 +32,7 @@ from weightslab.ledger.partitions import (
     fold_curve,
 )
 from weightslab.ledger.pyramid import Blocks, blocks_of
+from weightslab.ledger.recent import RecentRing, ring_of
 from weightslab.ledger.records import Values, decode_values
 from weightslab.ledger.samples import CategoryColumn, SampleTable
 from weightslab.ledger.segment_file import take_rows
@@ -83,6 +84,8 @@ class Store:
         """Last record that the loaded snapshot of latest values holds."""
         self.tail_rows = 0
         """Rows of every tail, with those on curves counted once."""
+        self.recent: dict[str, RecentRing] = {}
+        """Last values of this launch, for the signals whose history somebody reads."""
         self.codes: dict[str, int] = {}
         """Codes by signal name."""
         self._inbox: list[tuple[int, bytes]] = []
@@ -189,6 +192,7 @@ class Store:
         elif entry.verb == "launch":
             self._settle()
             self.launch = entry.launch
+            self.recent = {signal: RecentRing() for signal in self.recent}
 
     def take_edit(self, entry: JournalEntry) -> None:
         """Apply an edit and keep it for the next journal file."""
@@ -224,6 +228,20 @@ class Store:
         if entries:
             rows = np.concatenate([e.rows for e in entries if e.rows is not None])
             self.samples.put(signal, rows, np.concatenate([e.values for e in entries]))
+        ring = self.recent.get(signal)
+        fresh = [e for e in entries if e.launch == self.launch]
+        if ring is not None and fresh:
+            columns = chunk_of("sample", fresh).columns
+            ring.put(columns["sample"], columns["step"], columns["value"])
+
+    def keep_recent(self, signal: str) -> RecentRing:
+        """The ring of a signal's last values, from now on; filled with those of this launch."""
+        with self.lock:
+            self.drain()
+            if signal not in self.recent:
+                found = self.read("sample", signals=[signal])
+                self.recent[signal] = ring_of([chunk for _, chunk in found], self.launch)
+            return self.recent[signal]
 
     # -- reading -------------------------------------------------------------
 
