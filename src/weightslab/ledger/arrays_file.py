@@ -1,63 +1,292 @@
-"""Small targets and predictions as Parquet: raw bytes with dtype and shape."""
+"""Arrays of samples as Parquet: raw bytes with dtype and shape, sorted by field and key.
+
+A row group holds one field and a few MiB at most, so that one array is read without the
+file; the index of a file is its keys. Small and large arrays lie in files of this form.
+
+Shapes: n entries.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from weightslab.ledger.arrays import ArrayRecord
+from weightslab.ledger.arrays import ArrayRecord, Keys
 from weightslab.ledger.columns import (
     arrow,
     arrow_binaries,
     arrow_lists,
     arrow_strings,
-    read_table,
+    column,
 )
-from weightslab.ledger.segments import read_footer, write_parquet
+from weightslab.ledger.segments import file_options, footer_of, footer_text
 
-__all__ = ["load_arrays", "write_arrays"]
+__all__ = ["ArrayFile", "ArraysWriter", "Cursor", "Entry", "FieldIndex", "newest", "write_arrays"]
 
+GROUP_BYTES = 4 << 20
+GROUP_ROWS = 1 << 16
 
-def write_arrays(records: list[ArrayRecord], lsn: int, stream: BinaryIO) -> None:
-    """Write the newest array of every (field, row, annotation) among `records`."""
-    newest: dict[tuple[str, int, int], tuple[ArrayRecord, int]] = {}
-    for record in records:
-        annotations = record.annotations
-        for at, row in enumerate(record.rows.tolist()):
-            annotation = 0 if annotations is None else int(annotations[at])
-            newest[record.field, row, annotation] = (record, at)
-    keys = list(newest)
-    values = [record.values[at] for record, at in newest.values()]
-    columns = {
-        "row": arrow(np.array([row for _, row, _ in keys], np.int32), pa.int32()),
-        "annotation_id": arrow(np.array([a for _, _, a in keys], np.int32), pa.int32()),
-        "field": arrow_strings([field for field, _, _ in keys]),
-        "dtype": arrow_strings([value.dtype.str for value in values]),
-        "shape": arrow_lists([np.array(value.shape, np.int32) for value in values]),
-        "data": arrow_binaries([value.tobytes() for value in values]),
-    }
-    write_parquet(pa.table(columns), {"lsn": lsn}, stream)
+_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int32(), nullable=False),
+        pa.field("annotation_id", pa.int32(), nullable=False),
+        pa.field("field", pa.string(), nullable=False),
+        pa.field("dtype", pa.string(), nullable=False),
+        pa.field("shape", pa.list_(pa.field("element", pa.int32(), nullable=False))),
+        pa.field("size_bytes", pa.int32(), nullable=False),
+        pa.field("lsn", pa.int64(), nullable=False),
+        pa.field("data", pa.binary(), nullable=False),
+    ]
+)
 
 
-def load_arrays(path: Path) -> tuple[int, list[ArrayRecord]]:
-    """Records of an arrays file, and its log number."""
-    lsn: int = read_footer(path)["lsn"]
-    groups: dict[tuple[str, str, tuple[int, ...], bool], list[tuple[int, int, bytes]]] = {}
-    for entry in read_table(path).to_pylist():
-        key = (entry["field"], entry["dtype"], tuple(entry["shape"]), entry["annotation_id"] > 0)
-        groups.setdefault(key, []).append((entry["row"], entry["annotation_id"], entry["data"]))
-    records = []
-    for (field, dtype, shape, instances), entries in groups.items():
-        flat = np.frombuffer(b"".join(data for _, _, data in entries), np.dtype(dtype))
-        records.append(
-            ArrayRecord(
-                field,
-                np.array([row for row, _, _ in entries], np.int32),
-                np.array([a for _, a, _ in entries], np.int32) if instances else None,
-                flat.reshape((len(entries), *shape)),
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One array as it lies in a file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes | memoryview
+
+    @classmethod
+    def of(cls, value: npt.NDArray[Any]) -> Entry:
+        """An array as an entry."""
+        return cls(value.dtype.str, value.shape, value.tobytes())
+
+    def array(self) -> npt.NDArray[Any]:
+        """The array, over the entry's bytes."""
+        return np.ndarray(self.shape, np.dtype(self.dtype), self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldIndex:
+    """The entries of one field in a file."""
+
+    start: int
+    """Place of the first in the file."""
+    keys: Keys
+    """Sorted, each once."""
+    lsns: npt.NDArray[np.int64]
+    """When each was saved: its number in the order of the writer's log."""
+    sizes: npt.NDArray[np.int32]
+    """Bytes of each array."""
+
+    def find(self, keys: Keys) -> npt.NDArray[np.int64]:
+        """Where each key stands among `self.keys`; -1 where it does not."""
+        at = np.searchsorted(self.keys, keys)
+        at[at == len(self.keys)] = 0
+        found = self.keys[at] == keys if len(self.keys) else np.zeros(len(keys), np.bool_)
+        return np.where(found, at, -1)
+
+
+class ArrayFile:
+    """The index of a file of arrays. Raises OSError when the file is gone or damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size_bytes = path.stat().st_size
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            self.metadata = file.metadata
+            footer = footer_of(file.metadata)
+            table = file.read(
+                columns=["row", "annotation_id", "size_bytes", "lsn"], use_threads=False
             )
+        self.lsn: int = footer["lsn"]
+        """Every record up to this number is in this file or an earlier one."""
+        groups = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
+        self.starts = np.concatenate([[0], np.cumsum(groups)]).astype(np.int64)
+        """First entry of each row group and, last, their number."""
+        keys = column(table, "row", np.int32).astype(np.int64) << 32
+        keys |= column(table, "annotation_id", np.int32)
+        lsns = column(table, "lsn", np.int64)
+        sizes = column(table, "size_bytes", np.int32)
+        self.fields: dict[str, FieldIndex] = {}
+        for field, (start, stop) in footer["fields"].items():
+            part = slice(start, stop)
+            self.fields[field] = FieldIndex(start, keys[part], lsns[part], sizes[part])
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(int(index.sizes.sum(dtype=np.int64)) for index in self.fields.values())
+
+    def records(self, name: str | None = None) -> Iterator[ArrayRecord]:
+        """All arrays (of one field), those of one dtype and shape of a row group together."""
+        with Cursor(self) as cursor:
+            for field, index in self.fields.items():
+                if name not in (None, field):
+                    continue
+                places = index.start + np.arange(len(index.keys))
+                for first, last in cursor.groups(places):
+                    entries = cursor.entries(places[first:last])
+                    yield from _records(field, index.keys[first:last], entries)
+
+
+def _records(field: str, keys: Keys, entries: Sequence[Entry]) -> Iterator[ArrayRecord]:
+    alike: dict[tuple[str, tuple[int, ...], bool], list[int]] = {}
+    for at, (entry, instance) in enumerate(
+        zip(entries, (keys & 0xFFFFFFFF > 0).tolist(), strict=True)
+    ):
+        alike.setdefault((entry.dtype, entry.shape, instance), []).append(at)
+    for (dtype, shape, instances), places in alike.items():
+        data = b"".join([entries[at].data for at in places])
+        own = keys[places]
+        yield ArrayRecord(
+            field,
+            (own >> 32).astype(np.int32),
+            (own & 0xFFFFFFFF).astype(np.int32) if instances else None,
+            np.ndarray((len(places), *shape), np.dtype(dtype), data),
         )
-    return lsn, records
+
+
+class Cursor:
+    """Reads entries of a file; keeps the last row group, so that going forward reads each once."""
+
+    def __init__(self, file: ArrayFile) -> None:
+        self._file = file
+        self._parquet = pq.ParquetFile(
+            file.path, metadata=file.metadata, page_checksum_verification=True
+        )
+        self._group = -1
+        self._entries: list[Entry] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._parquet.close()
+
+    def groups(self, places: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+        """Ranges of the sorted `places` that lie in one row group each."""
+        cuts = np.unique(np.searchsorted(places, self._file.starts))
+        return pairwise(cuts.tolist())
+
+    def entries(self, places: npt.NDArray[np.int64]) -> list[Entry]:
+        """The entries at the sorted `places` [n]."""
+        found: list[Entry] = []
+        for first, last in self.groups(places):
+            group = int(np.searchsorted(self._file.starts, places[first], side="right")) - 1
+            if group != self._group:
+                self._entries, self._group = [], -1
+                self._entries, self._group = self._decoded(group), group
+            start = int(self._file.starts[group])
+            found += [self._entries[place - start] for place in places[first:last].tolist()]
+        return found
+
+    def _decoded(self, group: int) -> list[Entry]:
+        table = self._parquet.read_row_group(
+            group, columns=["dtype", "shape", "data"], use_threads=False
+        )
+        data = table.column("data").combine_chunks()
+        if isinstance(data, pa.ChunkedArray):
+            data = data.chunk(0)
+        offsets = np.frombuffer(data.buffers()[1], np.int32)[data.offset :]
+        ends = offsets[: len(data) + 1].tolist()
+        # Arrays without elements have no buffer.
+        whole = memoryview(data.buffers()[2] or b"")
+        return [
+            Entry(dtype, shape, whole[start:end])
+            for dtype, shape, start, end in zip(
+                table.column("dtype").to_pylist(),
+                _shapes(table),
+                ends[:-1],
+                ends[1:],
+                strict=True,
+            )
+        ]
+
+
+def _shapes(table: pa.Table) -> list[tuple[int, ...]]:
+    return [tuple(shape) for shape in table.column("shape").to_pylist()]
+
+
+class ArraysWriter:
+    """Writes a file of arrays, sorted by field and key, in row groups of a few MiB."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._parquet = pq.ParquetWriter(stream, _SCHEMA, **file_options(1))
+        self._fields: dict[str, tuple[int, int]] = {}
+        self._written = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._parquet.close()
+
+    def write(
+        self, field: str, keys: Keys, lsns: npt.NDArray[np.int64], entries: Sequence[Entry]
+    ) -> None:
+        """Write one row group of one field; keys follow those before."""
+        sizes = np.array([len(entry.data) for entry in entries], np.int32)
+        columns = [
+            arrow((keys >> 32).astype(np.int32), pa.int32()),
+            arrow((keys & 0xFFFFFFFF).astype(np.int32), pa.int32()),
+            arrow_strings([field] * len(keys)),
+            arrow_strings([entry.dtype for entry in entries]),
+            arrow_lists([np.array(entry.shape, np.int32) for entry in entries]).cast(
+                _SCHEMA.field("shape").type
+            ),
+            arrow(sizes, pa.int32()),
+            arrow(lsns.astype(np.int64), pa.int64()),
+            arrow_binaries([entry.data for entry in entries]),
+        ]
+        self._parquet.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA))
+        start, _ = self._fields.get(field, (self._written, 0))
+        self._written += len(keys)
+        self._fields[field] = (start, self._written)
+
+    def finish(self, lsn: int) -> None:
+        """Write the index of the fields; `lsn` is the log number that the file stands for."""
+        self._parquet.add_key_value_metadata(footer_text({"lsn": lsn, "fields": self._fields}))
+
+
+def write_arrays(records: Sequence[tuple[int, ArrayRecord]], lsn: int, stream: BinaryIO) -> None:
+    """Write the newest array of every (field, row, annotation) among `records`, with their lsn."""
+    by_field: dict[str, list[tuple[int, ArrayRecord]]] = {}
+    for number, record in records:
+        by_field.setdefault(record.field, []).append((number, record))
+    with ArraysWriter(stream) as writer:
+        for field, own in sorted(by_field.items()):
+            counts = [len(record.rows) for _, record in own]
+            keys = np.concatenate([record.keys for _, record in own])
+            lsns = np.repeat(np.array([number for number, _ in own], np.int64), counts)
+            source = np.repeat(np.arange(len(own)), counts)
+            at = np.concatenate([np.arange(count) for count in counts])
+            items = np.array([r.values.nbytes // max(1, len(r.rows)) for _, r in own], np.int64)
+            chosen = newest(keys, lsns)
+            for run in runs(items[source[chosen]]):
+                some = chosen[run]
+                entries = [
+                    Entry.of(own[number][1].values[place, ...])
+                    for number, place in zip(source[some].tolist(), at[some].tolist(), strict=True)
+                ]
+                writer.write(field, keys[some], lsns[some], entries)
+        writer.finish(lsn)
+
+
+def newest(keys: Keys, lsns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Places of the newest entry of every key, in order of key; of equally old the last one."""
+    order = np.lexsort((np.arange(len(keys)), lsns, keys))
+    ordered = keys[order]
+    last = np.ones(len(order), np.bool_)
+    last[:-1] = ordered[1:] != ordered[:-1]
+    return order[last]
+
+
+def runs(sizes: npt.NDArray[Any]) -> Iterator[slice]:
+    """Cuts entries of these byte sizes into row groups."""
+    start = 0
+    while start < len(sizes):
+        total = np.cumsum(sizes[start : start + GROUP_ROWS], dtype=np.int64)
+        n = max(1, int(np.searchsorted(total, GROUP_BYTES, side="right")))
+        yield slice(start, start + n)
+        start += n

@@ -149,6 +149,7 @@ class Ledger:
             reader=self._reader,
             large=large,
             on_damage=self._damaged,
+            array_memory_bytes=self.options.array_memory_bytes,
             foreign=foreign,
         )
 
@@ -345,7 +346,10 @@ class Ledger:
         """Keep the latest `targets`, `preds` or `preds_raw` of samples or instances.
 
         Args:
-            values: [B, ...] or one array per row; dtype and shape come back as they went in.
+            values: [B, ...] or one array per row. Up to 4 KiB a row dtype and shape come
+                back as they went in. Larger ones are kept within a rate and a size budget:
+                integers and booleans as they are, floats as float16, or in the narrowest
+                type that makes none of them infinite. What is no number is kept as JSON.
         """
         self.check_writable()
         if name not in FIELDS:
@@ -354,7 +358,6 @@ class Ledger:
             if record.values.nbytes > SMALL_BYTES * max(1, len(record.rows)):
                 self._large(record)
                 continue
-            self._store.large.forget(record)
             if self._store.pending.array_bytes > self.options.most_waiting_array_bytes:
                 self.notices.warn_once(
                     "dropped arrays",
@@ -363,18 +366,22 @@ class Ledger:
                     count=len(record.rows),
                 )
                 continue
+            head, blob = record.head(), record.blob()
             with self._store.lock:
-                lsn = self._writer.log(ARRAYS, encode_change(record.head(), record.blob()))
-                self._store.take_arrays(lsn, record)
+                lsn = self._writer.log(ARRAYS, encode_change(head, blob))
+                # The copy: what the caller gave may change before it is in a file.
+                self._store.take_arrays(lsn, ArrayRecord.restore(head, blob))
+                self._store.large.forget(record, lsn)
 
     def _large(self, record: ArrayRecord) -> None:
-        left_out = self._store.large.take(record)
+        left_out = self._store.large.take(record, self._writer.next_lsn - 1)
         if left_out:
             self.notices.warn_once(
                 "large arrays",
                 f"{record.field} of {record.values[0].nbytes} bytes a sample come faster than "
                 f"{self.options.array_rate_bytes_s / 1e6:g} MB/s or beyond "
-                f"{self.options.array_budget_bytes / 1e9:g} GB: some are left out and counted",
+                f"{self.options.array_budget_bytes / 1e9:g} GB: some are left out, or the oldest "
+                f"go, and are counted",
                 count=left_out,
             )
 
@@ -467,6 +474,7 @@ class Ledger:
             "waiting_rows": self._store.tail_rows,
             "samples": len(self._store.ids),
             "launch": self.launch,
+            "arrays_in_memory_bytes": self._store.arrays.size_bytes,
             "large_arrays_bytes": self._store.large.size_bytes,
             "recent_bytes": sum(ring.size_bytes for ring in list(self._store.recent.values())),
             "large_arrays_left_out": self._store.large.left_out,

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weightslab.ledger.arrays import ArrayRecord, ArrayTable
+from weightslab.ledger.array_table import ArrayTable
+from weightslab.ledger.arrays import ArrayRecord
 from weightslab.ledger.ids import IdStore
 from weightslab.ledger.journal import JournalEntry, categories_of
 from weightslab.ledger.large import LargeArrays
@@ -67,12 +68,13 @@ class Store:
         reader: SegmentReader,
         large: LargeArrays,
         on_damage: Callable[[str, OSError], None],
+        array_memory_bytes: int = 256 << 20,
         foreign: bool = False,
     ) -> None:
         self.lock = RLock()
         self.ids = IdStore(self.lock, log_change)
         self.samples = SampleTable()
-        self.arrays = ArrayTable()
+        self.arrays = ArrayTable(array_memory_bytes)
         self.large = large
         self.partitions: dict[PartitionKey, Partition] = {}
         self.pending = Pending()
@@ -204,6 +206,14 @@ class Store:
         self.arrays.put(record)
         self.pending.arrays.append((lsn, record))
         self.pending.array_bytes += record.values.nbytes
+
+    def published_arrays(self, path: Path, count: int) -> None:
+        """`path` holds the first `count` pending records of arrays."""
+        with self.lock:
+            pending = self.pending
+            pending.array_bytes -= sum(r.values.nbytes for _, r in pending.arrays[:count])
+            del pending.arrays[:count]
+            self.arrays.published(path, [record for _, record in pending.arrays])
 
     def drain(self) -> None:
         """Bring the latest values of the sample table up to date with the tails."""
@@ -352,6 +362,17 @@ class Store:
             with self.lock:
                 self._pins.subtract(pinned)
 
+    @contextmanager
+    def pinned(self, paths: list[Path]) -> Iterator[None]:
+        """These files stay meanwhile, merged or not."""
+        with self.lock:
+            self._pins.update(paths)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._pins.subtract(paths)
+
     def retire(self, paths: Iterable[Path]) -> None:
         """These files were merged into another: they go when nobody reads them any more."""
         with self.lock:
@@ -413,12 +434,13 @@ class Store:
         return chunks
 
     def _missed(self, segment: Segment, error: Exception) -> None:
-        """A segment that cannot be read: damaged, unless its writer merged it away."""
+        self.missed(segment.path, error)
+
+    def missed(self, path: Path, error: Exception) -> None:
+        """A file that cannot be read: damaged, unless its writer merged it away."""
         if self._foreign and isinstance(error, FileNotFoundError):
             raise error
-        self._on_damage(
-            str(segment.path), error if isinstance(error, OSError) else OSError(str(error))
-        )
+        self._on_damage(str(path), error if isinstance(error, OSError) else OSError(str(error)))
 
     def has_pending(self) -> bool:
         """Whether something is not in files yet."""

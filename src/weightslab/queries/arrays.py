@@ -1,8 +1,7 @@
-"""Targets and predictions as one column of a frame: numbers where they are, else JSON."""
+"""Targets and predictions: as arrays, and as one column of a frame (numbers, else JSON)."""
 
 from __future__ import annotations
 
-import copy
 import json
 from typing import Any
 
@@ -14,18 +13,9 @@ from weightslab.ledger.arrays import ArrayColumn
 from weightslab.ledger.large import LargeFile
 from weightslab.queries.frames import nullable
 
-__all__ = ["array_column", "as_text", "snapshot"]
+__all__ = ["array_column", "as_text", "file_text"]
 
 _encode = json.JSONEncoder(allow_nan=False).encode
-
-
-def snapshot(column: ArrayColumn) -> ArrayColumn:
-    """A copy that later saves leave alone. Quick: for whoever holds the ledger's lock."""
-    held = copy.copy(column)
-    for name, value in vars(column).items():
-        # Single arrays are replaced and never written into, so the dict's copy is enough.
-        setattr(held, name, value if value is None else value.copy())
-    return held
 
 
 def array_column(
@@ -45,8 +35,13 @@ def array_column(
             texts[row] = as_text(column.get(row))
     for (row, annotation), file in files.items():
         if annotation == 0 and row < rows:
-            texts[row] = json.dumps({"file": file.relative, "bytes": file.size_bytes})
+            texts[row] = file_text(file)
     return pl.Series(texts, dtype=pl.String)
+
+
+def file_text(file: LargeFile) -> str:
+    """Where a large array lies, as JSON."""
+    return json.dumps({"file": file.relative, "bytes": file.size_bytes})
 
 
 def as_text(value: npt.NDArray[Any] | None) -> str | None:

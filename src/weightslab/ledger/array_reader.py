@@ -1,0 +1,130 @@
+"""Arrays of one writer, wherever they are: in memory, in files of small ones, in packs.
+
+A damaged file is reported and left out. FileNotFoundError means that this is another
+process's state, whose files were merged meanwhile: look at that process anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from weightslab.ledger.array_table import Instances
+from weightslab.ledger.arrays import ArrayColumn, Keys, plain
+from weightslab.ledger.arrays_file import ArrayFile, Cursor
+from weightslab.ledger.store import Store
+
+__all__ = ["held_keys", "read_arrays", "small_arrays"]
+
+Arrays = dict[int, npt.NDArray[Any]]
+"""By key: row << 32 | annotation."""
+
+
+def small_arrays(store: Store, name: str) -> tuple[ArrayColumn, Instances]:
+    """Every small array of a field, as kept: those of samples, and those of instances."""
+    with store.lock:
+        column = store.arrays.samples.get(name, ArrayColumn()).copy()
+        instances = dict(store.arrays.instances.get(name, {}))
+        paths = store.arrays.files()
+    if not paths:
+        return column, instances
+    whole = ArrayColumn()
+    found: Instances = {}
+    with store.pinned(paths):
+        for file in _opened(store, paths):
+            with _damage_said(store, file.path):
+                for record in file.records(name):
+                    if record.annotations is None:
+                        whole.put(record.rows, record.values)
+                        continue
+                    keys = zip(record.rows.tolist(), record.annotations.tolist(), strict=True)
+                    found.update(zip(keys, record.values, strict=True))
+    for rows, values in column.parts():
+        whole.put(rows, values)
+    return whole, found | instances
+
+
+def held_keys(store: Store, name: str) -> Keys:
+    """Keys that have an array, sorted. int64 [n]."""
+    with store.lock:
+        rows = store.arrays.samples.get(name, ArrayColumn()).rows_known()
+        pairs = np.array(list(store.arrays.instances.get(name, {})), np.int64).reshape(-1, 2)
+        paths = store.arrays.files()
+    parts = [np.array(rows, np.int64) << 32, pairs[:, 0] << 32 | pairs[:, 1]]
+    with store.pinned(paths):
+        parts += [f.fields[name].keys for f in _opened(store, paths) if name in f.fields]
+    waiting, packs = store.large.look(name)
+    parts += [np.fromiter(waiting, np.int64, len(waiting)), *(keys for _, keys in packs)]
+    return np.unique(np.concatenate(parts))
+
+
+def read_arrays(store: Store, name: str, keys: Keys) -> Arrays:
+    """The arrays of `keys` (sorted, each once) of a field, as copies; those that there are."""
+    with store.lock:
+        waiting, packs = store.large.look(name)
+        small = _in_memory(store, name, keys)
+        paths = store.arrays.files()
+    # Large ones first: where a small one came later, they were let go.
+    found = {key: plain(waiting[key]) for key in keys.tolist() if key in waiting}
+    with store.pinned([*paths, *(file.path for file, _ in packs)]):
+        for file, alive in packs:
+            with _damage_said(store, file.path):
+                _take(file, name, np.intersect1d(keys, alive, assume_unique=True), found)
+        found = {**small, **found}
+        # The newest file first, and of each only what no later one has.
+        for file in reversed(_opened(store, paths)):
+            with _damage_said(store, file.path):
+                _take(file, name, keys, found)
+    return found
+
+
+def _in_memory(store: Store, name: str, keys: Keys) -> Arrays:
+    column = store.arrays.samples.get(name)
+    instances = store.arrays.instances.get(name, {})
+    found: Arrays = {}
+    for key in keys.tolist():
+        row, annotation = key >> 32, key & 0xFFFFFFFF
+        if annotation:
+            value = instances.get((row, annotation))
+        else:
+            value = None if column is None else column.get(row)
+        if value is not None:
+            found[key] = plain(value)
+    return found
+
+
+def _take(file: ArrayFile, name: str, keys: Keys, found: Arrays) -> None:
+    """Add what a file has of `keys` and `found` lacks."""
+    index = file.fields.get(name)
+    if index is None:
+        return
+    places = zip(keys.tolist(), index.find(keys).tolist(), strict=True)
+    wanted = {place: key for key, place in places if place >= 0 and key not in found}
+    at = np.fromiter(wanted, np.int64, len(wanted)) + index.start
+    with Cursor(file) as cursor:
+        for first, last in cursor.groups(at):
+            some = at[first:last]
+            for place, entry in zip(some.tolist(), cursor.entries(some), strict=True):
+                # At once: an entry holds on to its whole row group.
+                found[wanted[place - index.start]] = plain(entry.array())
+
+
+def _opened(store: Store, paths: Iterable[Path]) -> list[ArrayFile]:
+    found = []
+    for path in paths:
+        with _damage_said(store, path):
+            found.append(store.arrays.opened(path))
+    return found
+
+
+@contextmanager
+def _damage_said(store: Store, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        store.missed(path, error)

@@ -1,0 +1,80 @@
+"""Several files of arrays as one: of each (field, row, annotation) the newest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from weightslab.ledger.arrays_file import (
+    ArrayFile,
+    ArraysWriter,
+    Cursor,
+    Entry,
+    newest,
+    runs,
+)
+
+__all__ = ["merge_arrays"]
+
+Alive = Mapping[str, npt.NDArray[np.bool_]]
+"""Field -> which of a file's entries are to be kept."""
+
+
+def merge_arrays(
+    files: Sequence[ArrayFile | Path], stream: BinaryIO, *, alive: Sequence[Alive] | None = None
+) -> None:
+    """Write what `files` (oldest first) hold together as one file.
+
+    Of an entry's copies the one that was saved last is kept, of equally old ones that of the
+    last file. Memory: the keys of all, and one row group of each file. The result stands for
+    the highest log number of the files.
+
+    Args:
+        alive: per file, which of its entries are considered at all; None: all.
+
+    Raises:
+        OSError: a file that is gone or damaged.
+    """
+    opened = [file if isinstance(file, ArrayFile) else ArrayFile(file) for file in files]
+    with ExitStack() as stack, ArraysWriter(stream) as writer:
+        cursors = [stack.enter_context(Cursor(file)) for file in opened]
+        for field in sorted({field for file in opened for field in file.fields}):
+            keys, lsns, sizes, places, sources = [], [], [], [], []
+            for number, file in enumerate(opened):
+                index = file.fields.get(field)
+                if index is None:
+                    continue
+                kept = (
+                    np.arange(len(index.keys))
+                    if alive is None
+                    else np.flatnonzero(alive[number][field])
+                )
+                keys.append(index.keys[kept])
+                lsns.append(index.lsns[kept])
+                sizes.append(index.sizes[kept])
+                places.append(index.start + kept)
+                sources.append(np.full(len(kept), number, np.int32))
+            all_keys, all_lsns = np.concatenate(keys), np.concatenate(lsns)
+            source, place = np.concatenate(sources), np.concatenate(places)
+            chosen = newest(all_keys, all_lsns)
+            for run in runs(np.concatenate(sizes)[chosen]):
+                some = chosen[run]
+                entries = _gather(cursors, source[some], place[some])
+                writer.write(field, all_keys[some], all_lsns[some], entries)
+        writer.finish(max(file.lsn for file in opened))
+
+
+def _gather(
+    cursors: Sequence[Cursor], source: npt.NDArray[np.int32], place: npt.NDArray[np.int64]
+) -> list[Entry]:
+    """The entries at `place` of the files `source`; of each file in rising order."""
+    found: dict[int, Entry] = {}
+    for number in np.unique(source).tolist():
+        at = np.flatnonzero(source == number)
+        found.update(zip(at.tolist(), cursors[number].entries(place[at]), strict=True))
+    return [found[at] for at in range(len(source))]
