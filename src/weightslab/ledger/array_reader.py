@@ -49,18 +49,28 @@ def small_arrays(store: Store, name: str) -> tuple[ArrayColumn, Instances]:
     return whole, found | instances
 
 
-def held_keys(store: Store, name: str) -> Keys:
-    """Keys that have an array, sorted. int64 [n]."""
+def held_keys(store: Store, name: str, rows: npt.NDArray[np.int64] | None = None) -> Keys:
+    """Keys that have an array, sorted; `rows` (sorted, each once) restricts to those. int64 [n]."""
     with store.lock:
-        rows = store.arrays.samples.get(name, ArrayColumn()).rows_known()
-        pairs = np.array(list(store.arrays.instances.get(name, {})), np.int64).reshape(-1, 2)
+        column = store.arrays.samples.get(name, ArrayColumn())
+        own = column.rows_known(rows)
+        places = list(store.arrays.instances.get(name, {}))
         paths = store.arrays.files()
-    parts = [np.array(rows, np.int64) << 32, pairs[:, 0] << 32 | pairs[:, 1]]
+    pairs = np.array(places, np.int64).reshape(-1, 2)
+    parts = [own << 32, np.sort(pairs[:, 0] << 32 | pairs[:, 1])]
     with store.pinned(paths):
         parts += [f.fields[name].keys for f in _opened(store, paths) if name in f.fields]
     waiting, packs = store.large.look(name)
-    parts += [np.fromiter(waiting, np.int64, len(waiting)), *(keys for _, keys in packs)]
+    parts += [np.sort(np.fromiter(waiting, np.int64, len(waiting))), *(keys for _, keys in packs)]
+    if rows is not None:
+        parts = [_of_rows(part, rows) for part in parts]
     return np.unique(np.concatenate(parts))
+
+
+def _of_rows(keys: Keys, rows: npt.NDArray[np.int64]) -> Keys:
+    """Those of the sorted `keys` that belong to `rows`."""
+    low, high = np.searchsorted(keys, rows << 32), np.searchsorted(keys, (rows + 1) << 32)
+    return np.concatenate([keys[:0], *(keys[a:b] for a, b in zip(low, high, strict=True) if a < b)])
 
 
 def read_arrays(store: Store, name: str, keys: Keys) -> Arrays:
@@ -107,11 +117,11 @@ def _take(file: ArrayFile, name: str, keys: Keys, found: Arrays) -> None:
     wanted = {place: key for key, place in places if place >= 0 and key not in found}
     at = np.fromiter(wanted, np.int64, len(wanted)) + index.start
     with Cursor(file) as cursor:
-        for first, last in cursor.groups(at):
-            some = at[first:last]
-            for place, entry in zip(some.tolist(), cursor.entries(some), strict=True):
-                # At once: an entry holds on to its whole row group.
-                found[wanted[place - index.start]] = plain(entry.array())
+        for block, inside in cursor.blocks(at):
+            for place in inside.tolist():
+                # A copy at once: the block has its whole row group in memory.
+                key = wanted[place + cursor.first - index.start]
+                found[key] = plain(block.array(place))
 
 
 def _opened(store: Store, paths: Iterable[Path]) -> list[ArrayFile]:

@@ -198,9 +198,13 @@ class ArrayColumn:
         values[known] = self._block[slots[known]]
         return values, known
 
-    def rows_known(self) -> list[int]:
-        """Every row that has an array."""
-        return sorted({*np.flatnonzero(self._slots >= 0).tolist(), *self._odd})
+    def rows_known(self, among: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """Every row that has an array, sorted; or those of the sorted rows `among`."""
+        odd = np.fromiter(self._odd, np.int64, len(self._odd))
+        if among is None:
+            return np.union1d(np.flatnonzero(self._slots >= 0), odd)
+        inside = among[among < len(self._slots)]
+        return np.union1d(inside[self._slots[inside] >= 0], np.intersect1d(odd, among))
 
     def parts(self) -> Iterator[tuple[Rows, npt.NDArray[Any]]]:
         """Rows and values [n, *item], every row once."""

@@ -19,20 +19,24 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from weightslab.ledger.array_block import Block
 from weightslab.ledger.arrays import ArrayRecord, Keys
-from weightslab.ledger.columns import (
-    arrow,
-    arrow_binaries,
-    arrow_lists,
-    arrow_strings,
-    column,
-)
+from weightslab.ledger.columns import arrow, arrow_strings, column
 from weightslab.ledger.segments import file_options, footer_of, footer_text
 
-__all__ = ["ArrayFile", "ArraysWriter", "Cursor", "Entry", "FieldIndex", "newest", "write_arrays"]
+__all__ = [
+    "ArrayFile",
+    "ArraysWriter",
+    "Cursor",
+    "FieldIndex",
+    "newest",
+    "runs",
+    "write_arrays",
+]
 
 GROUP_BYTES = 4 << 20
 GROUP_ROWS = 1 << 16
+_DATA = ["dtype", "shape", "data"]
 
 _SCHEMA = pa.schema(
     [
@@ -46,24 +50,6 @@ _SCHEMA = pa.schema(
         pa.field("data", pa.binary(), nullable=False),
     ]
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One array as it lies in a file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    data: bytes | memoryview
-
-    @classmethod
-    def of(cls, value: npt.NDArray[Any]) -> Entry:
-        """An array as an entry."""
-        return cls(value.dtype.str, value.shape, value.tobytes())
-
-    def array(self) -> npt.NDArray[Any]:
-        """The array, over the entry's bytes."""
-        return np.ndarray(self.shape, np.dtype(self.dtype), self.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,27 +110,22 @@ class ArrayFile:
             for field, index in self.fields.items():
                 if name not in (None, field):
                     continue
-                places = index.start + np.arange(len(index.keys))
-                for first, last in cursor.groups(places):
-                    entries = cursor.entries(places[first:last])
-                    yield from _records(field, index.keys[first:last], entries)
+                for block, _ in cursor.blocks(index.start + np.arange(len(index.keys))):
+                    first = cursor.first - index.start
+                    for at, values in block.by_kind():
+                        keys = index.keys[first + at]
+                        yield from _records(field, keys, values)
 
 
-def _records(field: str, keys: Keys, entries: Sequence[Entry]) -> Iterator[ArrayRecord]:
-    alike: dict[tuple[str, tuple[int, ...], bool], list[int]] = {}
-    for at, (entry, instance) in enumerate(
-        zip(entries, (keys & 0xFFFFFFFF > 0).tolist(), strict=True)
-    ):
-        alike.setdefault((entry.dtype, entry.shape, instance), []).append(at)
-    for (dtype, shape, instances), places in alike.items():
-        data = b"".join([entries[at].data for at in places])
-        own = keys[places]
-        yield ArrayRecord(
-            field,
-            (own >> 32).astype(np.int32),
-            (own & 0xFFFFFFFF).astype(np.int32) if instances else None,
-            np.ndarray((len(places), *shape), np.dtype(dtype), data),
-        )
+def _records(field: str, keys: Keys, values: npt.NDArray[Any]) -> Iterator[ArrayRecord]:
+    """Records of the samples and of the instances among `keys`."""
+    rows = (keys >> 32).astype(np.int32)
+    annotations = (keys & 0xFFFFFFFF).astype(np.int32)
+    own = annotations == 0
+    if own.any():
+        yield ArrayRecord(field, rows[own], None, values if own.all() else values[own])
+    if not own.all():
+        yield ArrayRecord(field, rows[~own], annotations[~own], values[~own])
 
 
 class Cursor:
@@ -156,7 +137,9 @@ class Cursor:
             file.path, metadata=file.metadata, page_checksum_verification=True
         )
         self._group = -1
-        self._entries: list[Entry] = []
+        self._block: Block | None = None
+        self.first = 0
+        """Place of the first entry of the row group that was given last."""
 
     def __enter__(self) -> Self:
         return self
@@ -164,48 +147,20 @@ class Cursor:
     def __exit__(self, *_: object) -> None:
         self._parquet.close()
 
-    def groups(self, places: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-        """Ranges of the sorted `places` that lie in one row group each."""
+    def blocks(
+        self, places: npt.NDArray[np.int64]
+    ) -> Iterator[tuple[Block, npt.NDArray[np.int64]]]:
+        """Row groups that hold the sorted entries `places`, and where in the group those stand."""
         cuts = np.unique(np.searchsorted(places, self._file.starts))
-        return pairwise(cuts.tolist())
-
-    def entries(self, places: npt.NDArray[np.int64]) -> list[Entry]:
-        """The entries at the sorted `places` [n]."""
-        found: list[Entry] = []
-        for first, last in self.groups(places):
-            group = int(np.searchsorted(self._file.starts, places[first], side="right")) - 1
+        for low, high in pairwise(cuts.tolist()):
+            group = int(np.searchsorted(self._file.starts, places[low], side="right")) - 1
             if group != self._group:
-                self._entries, self._group = [], -1
-                self._entries, self._group = self._decoded(group), group
-            start = int(self._file.starts[group])
-            found += [self._entries[place - start] for place in places[first:last].tolist()]
-        return found
-
-    def _decoded(self, group: int) -> list[Entry]:
-        table = self._parquet.read_row_group(
-            group, columns=["dtype", "shape", "data"], use_threads=False
-        )
-        data = table.column("data").combine_chunks()
-        if isinstance(data, pa.ChunkedArray):
-            data = data.chunk(0)
-        offsets = np.frombuffer(data.buffers()[1], np.int32)[data.offset :]
-        ends = offsets[: len(data) + 1].tolist()
-        # Arrays without elements have no buffer.
-        whole = memoryview(data.buffers()[2] or b"")
-        return [
-            Entry(dtype, shape, whole[start:end])
-            for dtype, shape, start, end in zip(
-                table.column("dtype").to_pylist(),
-                _shapes(table),
-                ends[:-1],
-                ends[1:],
-                strict=True,
-            )
-        ]
-
-
-def _shapes(table: pa.Table) -> list[tuple[int, ...]]:
-    return [tuple(shape) for shape in table.column("shape").to_pylist()]
+                self._block = None  # the one before goes first
+                table = self._parquet.read_row_group(group, columns=_DATA, use_threads=False)
+                self._block, self._group = Block.of_table(table), group
+            self.first = int(self._file.starts[group])
+            if self._block is not None:
+                yield self._block, places[low:high] - self.first
 
 
 class ArraysWriter:
@@ -222,22 +177,18 @@ class ArraysWriter:
     def __exit__(self, *_: object) -> None:
         self._parquet.close()
 
-    def write(
-        self, field: str, keys: Keys, lsns: npt.NDArray[np.int64], entries: Sequence[Entry]
-    ) -> None:
+    def write(self, field: str, keys: Keys, lsns: npt.NDArray[np.int64], block: Block) -> None:
         """Write one row group of one field; keys follow those before."""
-        sizes = np.array([len(entry.data) for entry in entries], np.int32)
+        dtypes, shapes, sizes, data = block.columns()
         columns = [
             arrow((keys >> 32).astype(np.int32), pa.int32()),
             arrow((keys & 0xFFFFFFFF).astype(np.int32), pa.int32()),
-            arrow_strings([field] * len(keys)),
-            arrow_strings([entry.dtype for entry in entries]),
-            arrow_lists([np.array(entry.shape, np.int32) for entry in entries]).cast(
-                _SCHEMA.field("shape").type
-            ),
-            arrow(sizes, pa.int32()),
+            arrow_strings([field]).take(arrow(np.zeros(len(keys), np.int32), pa.int32())),
+            dtypes,
+            shapes,
+            sizes,
             arrow(lsns.astype(np.int64), pa.int64()),
-            arrow_binaries([entry.data for entry in entries]),
+            data,
         ]
         self._parquet.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA))
         start, _ = self._fields.get(field, (self._written, 0))
@@ -263,13 +214,17 @@ def write_arrays(records: Sequence[tuple[int, ArrayRecord]], lsn: int, stream: B
             at = np.concatenate([np.arange(count) for count in counts])
             items = np.array([r.values.nbytes // max(1, len(r.rows)) for _, r in own], np.int64)
             chosen = newest(keys, lsns)
+            alike = len({(r.values.dtype.str, r.values.shape[1:]) for _, r in own}) == 1
+            whole = np.concatenate([r.values for _, r in own]) if alike else None
             for run in runs(items[source[chosen]]):
                 some = chosen[run]
-                entries = [
-                    Entry.of(own[number][1].values[place, ...])
-                    for number, place in zip(source[some].tolist(), at[some].tolist(), strict=True)
-                ]
-                writer.write(field, keys[some], lsns[some], entries)
+                if whole is not None:
+                    # By its own dtype: concatenating may have changed the order of bytes.
+                    block = Block.of_values(whole[some].astype(own[0][1].values.dtype, copy=False))
+                else:
+                    places = zip(source[some].tolist(), at[some].tolist(), strict=True)
+                    block = Block.of_arrays([own[n][1].values[place, ...] for n, place in places])
+                writer.write(field, keys[some], lsns[some], block)
         writer.finish(lsn)
 
 

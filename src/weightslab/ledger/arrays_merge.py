@@ -10,14 +10,8 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from weightslab.ledger.arrays_file import (
-    ArrayFile,
-    ArraysWriter,
-    Cursor,
-    Entry,
-    newest,
-    runs,
-)
+from weightslab.ledger.array_block import Block
+from weightslab.ledger.arrays_file import ArrayFile, ArraysWriter, Cursor, newest, runs
 
 __all__ = ["merge_arrays"]
 
@@ -64,17 +58,33 @@ def merge_arrays(
             chosen = newest(all_keys, all_lsns)
             for run in runs(np.concatenate(sizes)[chosen]):
                 some = chosen[run]
-                entries = _gather(cursors, source[some], place[some])
-                writer.write(field, all_keys[some], all_lsns[some], entries)
+                block = _gather(cursors, source[some], place[some])
+                writer.write(field, all_keys[some], all_lsns[some], block)
         writer.finish(max(file.lsn for file in opened))
 
 
 def _gather(
     cursors: Sequence[Cursor], source: npt.NDArray[np.int32], place: npt.NDArray[np.int64]
-) -> list[Entry]:
+) -> Block:
     """The entries at `place` of the files `source`; of each file in rising order."""
-    found: dict[int, Entry] = {}
+    found: list[tuple[npt.NDArray[np.int64], Block, npt.NDArray[np.int64]]] = []
     for number in np.unique(source).tolist():
         at = np.flatnonzero(source == number)
-        found.update(zip(at.tolist(), cursors[number].entries(place[at]), strict=True))
-    return [found[at] for at in range(len(source))]
+        done = 0
+        for block, inside in cursors[number].blocks(place[at]):
+            found.append((at[done : done + len(inside)], block, inside))
+            done += len(inside)
+    if len({kind for _, block, _ in found for kind in block.kinds}) == 1:
+        (dtype, shape) = found[0][1].kinds[0]
+        whole = np.empty((len(source), *shape), dtype)
+        for at, block, inside in found:
+            values = block.values()
+            if values is not None:
+                whole[at] = values[inside]
+        return Block.of_values(whole)
+    arrays = {
+        target: block.array(origin)
+        for at, block, inside in found
+        for target, origin in zip(at.tolist(), inside.tolist(), strict=True)
+    }
+    return Block.of_arrays([arrays[target] for target in range(len(source))])

@@ -30,7 +30,7 @@ def array_column(
             values = values.astype(np.float64)
         return nullable("", values, known)
     texts: list[str | None] = [None] * rows
-    for row in column.rows_known():
+    for row in column.rows_known().tolist():
         if row < rows:
             texts[row] = as_text(column.get(row))
     for (row, annotation), file in files.items():

@@ -65,10 +65,11 @@ def _held(
     home: str,
 ) -> pl.DataFrame:
     """What one writer has: its keys, sorted, and their ids."""
-    keys = held_keys(view.store, field)
+    rows = None
     if sample_ids is not None:
-        rows = find_rows(view.store.ids, list(sample_ids), home)
-        keys = keys[np.isin(keys >> 32, [row for row in rows if row is not None])]
+        found = set(find_rows(view.store.ids, list(sample_ids), home))
+        rows = np.array(sorted(row for row in found if row is not None), np.int64)
+    keys = held_keys(view.store, field, rows)
     if annotation_ids is not None:
         keys = keys[np.isin(keys & 0xFFFFFFFF, annotation_ids)]
     return pl.DataFrame(
