@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weightslab.ledger import arrays_file
+from weightslab.ledger import Ledger, LedgerOptions, arrays_file
+from weightslab.ledger.array_reader import held_keys, read_arrays
 from weightslab.ledger.array_table import ArrayTable
 from weightslab.ledger.arrays import ArrayRecord
 from weightslab.ledger.arrays_file import ArrayFile, write_arrays
@@ -44,9 +45,9 @@ def held(paths: list[Path]) -> Held:
         table.load(ArrayFile(path))
     found: dict[tuple[str, int, int], Any] = {}
     for field, column in table.samples.items():
-        found |= {(field, row, 0): column.get(row) for row in column.rows_known()}
+        found |= {(field, row, 0): column.get(row) for row in column.rows_known().tolist()}
     for field, instances in table.instances.items():
-        found |= {(field, row, annotation): v for (row, annotation), v in instances.items()}
+        found |= {(field, key >> 32, key & 0xFFFFFFFF): v for key, v in instances.items()}
     return {key: (value.dtype.str, value.shape, value.tobytes()) for key, value in found.items()}
 
 
@@ -133,3 +134,35 @@ def test_a_damaged_input_ends_the_merge(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(data)
     with pytest.raises((OSError, ValueError)):
         merge_arrays([tmp_path / "a"], io.BytesIO())
+
+
+@pytest.mark.parametrize("memory", [1 << 20, 0], ids=["in memory", "in files"])
+def test_a_ledger_goes_on_with_merged_files(tmp_path: Path, memory: int) -> None:
+    """Files that were merged beside a living ledger are read in place of their inputs."""
+    options = LedgerOptions(flush_interval_s=3600, array_memory_bytes=memory)
+    ledger = Ledger(tmp_path, options=options)
+    rows = ledger.ids.block("train", range(5))
+    for step in range(5):
+        ledger.append_arrays("preds", rows[step:], np.full(5 - step, step))
+        ledger.flush()
+    (folder,) = tmp_path.glob("samples/family=arrays/*")
+    paths = sorted(folder.iterdir())
+    target = folder / "arrays-000000002-000000004.parquet"
+    with target.open("wb") as stream:
+        merge_arrays(paths[1:4], stream)
+    store = ledger.views()[0].store
+    with store.lock:
+        store.arrays.merged(paths[1:4], target)
+        store.retire(paths[1:4])
+    for path in store.removable():
+        path.unlink()
+    assert [f.name[7:] for f in sorted(folder.iterdir())] == [
+        "000000001-000000001.parquet",
+        "000000002-000000004.parquet",
+        "000000005-000000005.parquet",
+    ]
+    expected = {row << 32: row for row in range(5)}
+    assert read_arrays(store, "preds", held_keys(store, "preds")) == expected
+    ledger.close()
+    reopened = Ledger(tmp_path, mode="r", options=options).views()[0].store
+    assert read_arrays(reopened, "preds", held_keys(reopened, "preds")) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from tests.ledger.support import samples
 from tests.ledger.test_arrays import arrays
 from weightslab.ledger import Ledger, LedgerOptions
+from weightslab.ledger.files import Files
 
 FREE = LedgerOptions(flush_interval_s=3600, array_rate_bytes_s=1e12)
 
@@ -154,3 +156,57 @@ def test_a_reader_beside_a_writer_sees_new_packs(tmp_path: Path) -> None:
     ledger.flush()
     assert reader.look(lambda: kept(reader)) == {0: 2, 1: 2}
     ledger.close()
+
+
+class DyingAt(Files):
+    """A disk that takes `left` changes of the folder and then none any more."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__()
+        self.left = left
+
+    def _change(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise OSError(errno.EIO, "Input/output error")
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._change()
+        super().rename(source, target)
+
+    def remove(self, path: Path) -> None:
+        self._change()
+        super().remove(path)
+
+
+@pytest.mark.filterwarnings("ignore::weightslab.errors.WeightsLabWarning")
+def test_packs_are_whole_wherever_writing_ends(tmp_path: Path) -> None:
+    """Cut off before any change of the folder, every flushed array is there, or a newer one."""
+    at = cut = 0
+    while True:
+        root, files = tmp_path / str(at), DyingAt(at)
+        ledger = Ledger(root, options=FREE, files=files)
+        rows = ledger.ids.block("train", range(10))
+        done = -1
+        for turn in range(8):
+            some = rows[: 9 - turn % 3]
+            ledger.append_arrays("preds", some, noise(turn + 1, len(some)))
+            ledger.flush()
+            if files.left < 0:
+                break
+            done = turn
+        if done >= 0:
+            # What a process that died here leaves: nothing more reaches the folder.
+            found = kept(Ledger(root, mode="r"))
+            for row in range(9):
+                turns = [t for t in range(done + 1) if row < 9 - t % 3]
+                if turns:
+                    assert found[row] in (turns[-1] + 1, done + 2), (at, row)
+        cut += files.left < 0
+        finished = files.left >= 0
+        files.left = 1 << 30
+        ledger.close()
+        if finished:
+            break
+        at += 1
+    assert cut > 20

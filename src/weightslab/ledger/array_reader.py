@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weightslab.ledger.array_table import Instances
-from weightslab.ledger.arrays import ArrayColumn, Keys, plain
+from weightslab.ledger.arrays import ArrayColumn, Keys, plain, union
 from weightslab.ledger.arrays_file import ArrayFile, Cursor
 from weightslab.ledger.store import Store
 
@@ -42,8 +42,7 @@ def small_arrays(store: Store, name: str) -> tuple[ArrayColumn, Instances]:
                     if record.annotations is None:
                         whole.put(record.rows, record.values)
                         continue
-                    keys = zip(record.rows.tolist(), record.annotations.tolist(), strict=True)
-                    found.update(zip(keys, record.values, strict=True))
+                    found.update(zip(record.keys.tolist(), record.values, strict=True))
     for rows, values in column.parts():
         whole.put(rows, values)
     return whole, found | instances
@@ -54,17 +53,20 @@ def held_keys(store: Store, name: str, rows: npt.NDArray[np.int64] | None = None
     with store.lock:
         column = store.arrays.samples.get(name, ArrayColumn())
         own = column.rows_known(rows)
-        places = list(store.arrays.instances.get(name, {}))
+        parts = [own << 32, _sorted_keys(store.arrays.instances.get(name, {}))]
         paths = store.arrays.files()
-    pairs = np.array(places, np.int64).reshape(-1, 2)
-    parts = [own << 32, np.sort(pairs[:, 0] << 32 | pairs[:, 1])]
     with store.pinned(paths):
         parts += [f.fields[name].keys for f in _opened(store, paths) if name in f.fields]
     waiting, packs = store.large.look(name)
-    parts += [np.sort(np.fromiter(waiting, np.int64, len(waiting))), *(keys for _, keys in packs)]
+    parts += [_sorted_keys(waiting), *(keys for _, keys in packs)]
     if rows is not None:
         parts = [_of_rows(part, rows) for part in parts]
-    return np.unique(np.concatenate(parts))
+    parts = [part for part in parts if len(part)]
+    return union(parts) if parts else np.zeros(0, np.int64)
+
+
+def _sorted_keys(arrays: Arrays) -> Keys:
+    return np.sort(np.fromiter(arrays, np.int64, len(arrays)))
 
 
 def _of_rows(keys: Keys, rows: npt.NDArray[np.int64]) -> Keys:
@@ -98,11 +100,10 @@ def _in_memory(store: Store, name: str, keys: Keys) -> Arrays:
     instances = store.arrays.instances.get(name, {})
     found: Arrays = {}
     for key in keys.tolist():
-        row, annotation = key >> 32, key & 0xFFFFFFFF
-        if annotation:
-            value = instances.get((row, annotation))
+        if key & 0xFFFFFFFF:
+            value = instances.get(key)
         else:
-            value = None if column is None else column.get(row)
+            value = None if column is None else column.get(key >> 32)
         if value is not None:
             found[key] = plain(value)
     return found

@@ -21,7 +21,8 @@ __all__ = ["ArrayTable"]
 _OBJECT_BYTES = 300
 """About what an instance's array takes beside its bytes."""
 
-Instances = dict[tuple[int, int], npt.NDArray[Any]]
+Instances = dict[int, npt.NDArray[Any]]
+"""By key: row << 32 | annotation."""
 
 
 class ArrayTable:
@@ -48,8 +49,7 @@ class ArrayTable:
             self.samples.setdefault(record.field, ArrayColumn()).put(record.rows, record.values)
             return
         held = self.instances.setdefault(record.field, {})
-        keys = zip(record.rows.tolist(), record.annotations.tolist(), strict=True)
-        for at, key in enumerate(keys):
+        for at, key in enumerate(record.keys.tolist()):
             former = held.get(key)
             held[key] = value = np.array(record.values[at])
             self._instance_bytes += value.nbytes

@@ -19,7 +19,16 @@ import numpy.typing as npt
 from weightslab.ledger.samples import grown, grown_rows
 from weightslab.types import Rows
 
-__all__ = ["FIELDS", "SMALL_BYTES", "ArrayColumn", "ArrayRecord", "Keys", "plain", "records_of"]
+__all__ = [
+    "FIELDS",
+    "SMALL_BYTES",
+    "ArrayColumn",
+    "ArrayRecord",
+    "Keys",
+    "plain",
+    "records_of",
+    "union",
+]
 
 FIELDS = ("targets", "preds", "preds_raw")
 SMALL_BYTES = 4096
@@ -108,6 +117,17 @@ def records_of(
         )
         for index in groups.values()
     ]
+
+
+def union(parts: Sequence[Keys]) -> Keys:
+    """What stands in any of the sorted parts, sorted, each once (`np.unique` hashes: slow)."""
+    filled = [part for part in parts if len(part)] or [parts[0]]
+    if len(filled) == 1:
+        return filled[0]
+    whole = np.concatenate(filled)
+    whole.sort(kind="stable")
+    last: npt.NDArray[np.bool_] = np.append(whole[1:] != whole[:-1], True)
+    return whole[last]
 
 
 def _stacked(items: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
@@ -200,11 +220,11 @@ class ArrayColumn:
 
     def rows_known(self, among: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
         """Every row that has an array, sorted; or those of the sorted rows `among`."""
-        odd = np.fromiter(self._odd, np.int64, len(self._odd))
+        odd = np.sort(np.fromiter(self._odd, np.int64, len(self._odd)))
         if among is None:
-            return np.union1d(np.flatnonzero(self._slots >= 0), odd)
+            return union([np.flatnonzero(self._slots >= 0), odd])
         inside = among[among < len(self._slots)]
-        return np.union1d(inside[self._slots[inside] >= 0], np.intersect1d(odd, among))
+        return union([inside[self._slots[inside] >= 0], odd[np.isin(odd, among)]])
 
     def parts(self) -> Iterator[tuple[Rows, npt.NDArray[Any]]]:
         """Rows and values [n, *item], every row once."""

@@ -291,19 +291,15 @@ class LargeArrays:
                 if name in pack.file.fields
             ]
 
-    def of(self, name: str) -> dict[tuple[int, int], LargeFile]:
-        """Files of a field by (row, annotation)."""
-        found: dict[tuple[int, int], LargeFile] = {}
+    def of(self, name: str) -> dict[int, LargeFile]:
+        """Files of a field by row << 32 | annotation."""
+        found: dict[int, LargeFile] = {}
         for file, keys in self.look(name)[1]:
             index = file.fields[name]
             sizes = index.sizes[index.find(keys)]
             for key, size in zip(keys.tolist(), sizes.tolist(), strict=True):
-                found[key >> 32, key & 0xFFFFFFFF] = LargeFile(file.path, size)
+                found[key] = LargeFile(file.path, size)
         return found
-
-    def has_samples(self, name: str) -> bool:
-        """Whether a file has the newest array of some sample's own row."""
-        return any(bool((keys & 0xFFFFFFFF == 0).any()) for _, keys in self.look(name)[1])
 
 
 def _record(place: Place, value: npt.NDArray[Any]) -> ArrayRecord:

@@ -5,6 +5,7 @@ Shapes: n rows of a call, `DEPTH` values that are kept of each.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = ["DEPTH", "RecentRing", "ring_of"]
 
 DEPTH = 32
 """Values that are kept of each sample; a power of two."""
+_MERGED_ROWS = 1 << 16
 
 _TURNS = (np.arange(DEPTH)[:, None] + np.arange(DEPTH)) % DEPTH
 """[DEPTH, DEPTH] the places of a ring in order, by the place of its oldest value."""
@@ -35,6 +37,10 @@ class RecentRing:
         self._values: npt.NDArray[Any] = np.zeros((0, DEPTH), np.float32)
         self._written = np.zeros(0, np.int64)
         """How many values each row ever got."""
+
+    def __len__(self) -> int:
+        """Rows that there is room for."""
+        return len(self._written)
 
     @property
     def size_bytes(self) -> int:
@@ -98,21 +104,39 @@ class RecentRing:
                 self._values = self._values.astype(np.float64)
 
 
-def ring_of(chunks: list[Chunk], launch: int) -> RecentRing:
-    """A ring that holds the values of one launch; `chunks` are those of its experiment hashes."""
-    ring = RecentRing()
-    parts = [chunk.take(chunk.columns["launch"] == launch) for chunk in chunks]
-    rows, steps, values = (
-        np.concatenate([np.zeros(0, dtype), *(part.columns[name] for part in parts)])
-        for name, dtype in (("sample", np.int32), ("step", np.int64), ("value", np.float64))
-    )
-    if len([part for part in parts if len(part)]) > 1:
-        # Segments do not say what came first of two hashes: the step does. Within a hash and
-        # a step the order of arrival stays.
+def ring_of(pieces: Iterable[tuple[object, Chunk]], launch: int) -> RecentRing:
+    """A ring that holds the last values of one launch.
+
+    `pieces` are (experiment hash, rows) of a signal: those of one hash sorted by sample, or
+    oldest first. Memory: the rings, and one piece.
+    """
+    rings: dict[object, RecentRing] = {}
+    for experiment, piece in pieces:
+        own = piece.take(piece.columns["launch"] == launch)
+        if len(own):
+            columns = own.columns
+            ring = rings.setdefault(experiment, RecentRing())
+            ring.put(columns["sample"], columns["step"], columns["value"])
+    if len(rings) == 1:
+        return next(iter(rings.values()))
+    return _merged(list(rings.values()))
+
+
+def _merged(rings: list[RecentRing]) -> RecentRing:
+    """Rings of several hashes as one: files do not say which came first, the step does."""
+    merged = RecentRing()
+    most = max(map(len, rings), default=0)
+    for start in range(0, most, _MERGED_ROWS):
+        rows = np.arange(start, min(most, start + _MERGED_ROWS), dtype=np.int32)
+        found = [ring.get(rows) for ring in rings]
+        filled = np.concatenate([np.arange(DEPTH) < counts[:, None] for _, _, counts in found])
+        steps = np.concatenate([steps for steps, _, _ in found])[filled]
+        values = np.concatenate([values for _, values, _ in found])[filled]
+        own = np.repeat(np.tile(rows, len(rings)), DEPTH).reshape(-1, DEPTH)[filled]
+        # Within a hash and a step the order of arrival stays.
         order = np.argsort(steps, kind="stable")
-        rows, steps, values = rows[order], steps[order], values[order]
-    ring.put(rows, steps, values)
-    return ring
+        merged.put(own[order], steps[order].astype(np.int64), values[order])
+    return merged
 
 
 def _repeats(

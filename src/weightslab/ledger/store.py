@@ -249,8 +249,9 @@ class Store:
         with self.lock:
             self.drain()
             if signal not in self.recent:
-                found = self.read("sample", signals=[signal])
-                self.recent[signal] = ring_of([chunk for _, chunk in found], self.launch)
+                found = self.scan("sample", signals=[signal])
+                pieces = ((key.experiment_hash, chunk) for key, chunk in found)
+                self.recent[signal] = ring_of(pieces, self.launch)
             return self.recent[signal]
 
     # -- reading -------------------------------------------------------------

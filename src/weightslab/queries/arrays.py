@@ -18,9 +18,7 @@ __all__ = ["array_column", "as_text", "file_text"]
 _encode = json.JSONEncoder(allow_nan=False).encode
 
 
-def array_column(
-    column: ArrayColumn, files: dict[tuple[int, int], LargeFile], rows: int
-) -> pl.Series:
+def array_column(column: ArrayColumn, files: dict[int, LargeFile], rows: int) -> pl.Series:
     """Numbers where every sample has one; else JSON: the array, or the file that holds it."""
     plain = None if files else column.uniform_scalars(rows)
     if plain is not None and plain[0].dtype.kind in "biuf":
@@ -33,9 +31,9 @@ def array_column(
     for row in column.rows_known().tolist():
         if row < rows:
             texts[row] = as_text(column.get(row))
-    for (row, annotation), file in files.items():
-        if annotation == 0 and row < rows:
-            texts[row] = file_text(file)
+    for key, file in files.items():
+        if key & 0xFFFFFFFF == 0 and key >> 32 < rows:
+            texts[key >> 32] = file_text(file)
     return pl.Series(texts, dtype=pl.String)
 
 

@@ -138,13 +138,12 @@ class _InstanceArrays:
 
     keys: npt.NDArray[np.int64]
     small: Instances
-    large: dict[tuple[int, int], LargeFile]
+    large: dict[int, LargeFile]
 
     def text(self, key: int) -> str | None:
         """The array of one instance as JSON, or where it lies."""
-        place = (key >> 32, key & 0xFFFFFFFF)
-        file = self.large.get(place)
-        return as_text(self.small.get(place)) if file is None else file_text(file)
+        file = self.large.get(key)
+        return as_text(self.small.get(key)) if file is None else file_text(file)
 
 
 def _instance_frame(
