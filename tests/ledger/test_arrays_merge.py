@@ -166,3 +166,36 @@ def test_a_ledger_goes_on_with_merged_files(tmp_path: Path, memory: int) -> None
     ledger.close()
     reopened = Ledger(tmp_path, mode="r", options=options).views()[0].store
     assert read_arrays(reopened, "preds", held_keys(reopened, "preds")) == expected
+
+
+@pytest.mark.parametrize("memory", [1 << 20, 0], ids=["in memory", "in files"])
+def test_a_run_keeps_few_files_of_arrays(tmp_path: Path, memory: int) -> None:
+    """Merging what the flushes left changes no array, beside the living run and after it."""
+    options = LedgerOptions(flush_interval_s=3600, array_memory_bytes=memory)
+    ledger = Ledger(tmp_path, options=options)
+    rows = ledger.ids.block("train", range(30))
+    for step in range(30):
+        ledger.append_arrays("preds", rows[step:], np.full((30 - step, 2), step))
+        ledger.append_arrays("targets", rows[:1], [np.arange(step)])
+        ledger.flush()
+    folder = tmp_path / "samples/family=arrays/writer=0-0"
+    assert len(list(folder.iterdir())) == 30
+
+    def look(looked: Ledger) -> None:
+        store = looked.views()[0].store
+        found = read_arrays(store, "preds", held_keys(store, "preds"))
+        assert {key >> 32: value.tolist() for key, value in found.items()} == {
+            row: [row, row] for row in range(30)
+        }
+        (target,) = read_arrays(store, "targets", held_keys(store, "targets")).values()
+        assert target.tolist() == list(range(29))
+
+    look(ledger)
+    assert ledger.compact() > 0
+    assert len(list(folder.iterdir())) < 12
+    look(ledger)
+    ledger.append_arrays("preds", rows[:1], np.array([[0, 0]]))
+    ledger.flush()
+    look(ledger)
+    ledger.close()
+    look(Ledger(tmp_path, mode="r", options=options))

@@ -75,9 +75,9 @@ class ArrayTable:
     def merged(self, inputs: Iterable[Path], output: Path) -> None:
         """`output` holds what `inputs` held, which are neighbours in age."""
         gone = set(inputs)
-        at = min(n for n, path in enumerate(self._paths) if path in gone)
-        self._paths[at] = output
+        at = next((n for n, path in enumerate(self._paths) if path in gone), len(self._paths))
         self._paths = [path for path in self._paths if path not in gone]
+        self._paths.insert(at, output)
         self._opened = {path: file for path, file in self._opened.items() if path not in gone}
 
     def _spill(self) -> None:

@@ -169,7 +169,8 @@ class ArraysWriter:
     def __init__(self, stream: BinaryIO) -> None:
         self._parquet = pq.ParquetWriter(stream, _SCHEMA, **file_options(1))
         self._fields: dict[str, tuple[int, int]] = {}
-        self._written = 0
+        self.written = 0
+        """How many arrays were written."""
 
     def __enter__(self) -> Self:
         return self
@@ -191,13 +192,14 @@ class ArraysWriter:
             data,
         ]
         self._parquet.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA))
-        start, _ = self._fields.get(field, (self._written, 0))
-        self._written += len(keys)
-        self._fields[field] = (start, self._written)
+        start, _ = self._fields.get(field, (self.written, 0))
+        self.written += len(keys)
+        self._fields[field] = (start, self.written)
 
-    def finish(self, lsn: int) -> None:
+    def finish(self, lsn: int, *, tier: int = 0) -> None:
         """Write the index of the fields; `lsn` is the log number that the file stands for."""
-        self._parquet.add_key_value_metadata(footer_text({"lsn": lsn, "fields": self._fields}))
+        footer = {"lsn": lsn, "tier": tier, "fields": self._fields}
+        self._parquet.add_key_value_metadata(footer_text(footer))
 
 
 def write_arrays(records: Sequence[tuple[int, ArrayRecord]], lsn: int, stream: BinaryIO) -> None:
@@ -230,7 +232,7 @@ def write_arrays(records: Sequence[tuple[int, ArrayRecord]], lsn: int, stream: B
 
 def newest(keys: Keys, lsns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Places of the newest entry of every key, in order of key; of equally old the last one."""
-    order = np.lexsort((np.arange(len(keys)), lsns, keys))
+    order = np.lexsort((lsns, keys))
     ordered = keys[order]
     last = np.ones(len(order), np.bool_)
     last[:-1] = ordered[1:] != ordered[:-1]

@@ -20,9 +20,13 @@ Alive = Mapping[str, npt.NDArray[np.bool_]]
 
 
 def merge_arrays(
-    files: Sequence[ArrayFile | Path], stream: BinaryIO, *, alive: Sequence[Alive] | None = None
-) -> None:
-    """Write what `files` (oldest first) hold together as one file.
+    files: Sequence[ArrayFile | Path],
+    stream: BinaryIO,
+    *,
+    alive: Sequence[Alive] | None = None,
+    tier: int = 0,
+) -> int:
+    """Write what `files` (oldest first) hold together as one file; gives its number of arrays.
 
     Of an entry's copies the one that was saved last is kept, of equally old ones that of the
     last file. Memory: the keys of all, and one row group of each file. The result stands for
@@ -30,6 +34,7 @@ def merge_arrays(
 
     Args:
         alive: per file, which of its entries are considered at all; None: all.
+        tier: how often what it holds was merged.
 
     Raises:
         OSError: a file that is gone or damaged.
@@ -60,7 +65,8 @@ def merge_arrays(
                 some = chosen[run]
                 block = _gather(cursors, source[some], place[some])
                 writer.write(field, all_keys[some], all_lsns[some], block)
-        writer.finish(max(file.lsn for file in opened))
+        writer.finish(max(file.lsn for file in opened), tier=tier)
+        return writer.written
 
 
 def _gather(
