@@ -126,6 +126,17 @@ def test_a_small_array_takes_the_place_of_a_large_one(tmp_path: Path) -> None:
     assert arrays(Ledger(tmp_path, mode="r"), "preds")[0].tolist() == [1, 2]
 
 
+def test_the_newest_counts_across_launches(tmp_path: Path) -> None:
+    """Small after large after small, each by a process of its own: the last one is found."""
+    for turn, value in enumerate((np.ones((1, 3)), noise(1), np.zeros((1, 2)), noise(2))):
+        ledger = Ledger(tmp_path, options=FREE)
+        ledger.append_arrays("preds", ledger.ids.add(["a"], "train"), value)
+        ledger.close()
+        found = arrays(Ledger(tmp_path, mode="r"), "preds")
+        assert list(found) == [0]
+        assert np.array_equal(found[0], value[0]), turn
+
+
 def test_a_pack_that_is_read_is_not_removed(tmp_path: Path) -> None:
     """A reader that has found its files reads them to the end, whatever is rewritten meanwhile."""
     ledger = Ledger(tmp_path, options=FREE)

@@ -311,12 +311,15 @@ def _record(place: Place, value: npt.NDArray[Any]) -> ArrayRecord:
 
 def _kept(value: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A copy as it is kept: floats in the narrowest type that makes none of them infinite."""
-    if value.dtype.kind == "f":
-        infinite = np.count_nonzero(np.isinf(value))
+    if value.dtype.kind != "f":
+        return value.copy()
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        low, high = value.min(), value.max()
         for narrow in (np.float16, np.float32, np.float64):
             if np.dtype(narrow).itemsize < value.itemsize:
-                with np.errstate(over="ignore", under="ignore"):
-                    kept = value.astype(narrow)
-                if np.count_nonzero(np.isinf(kept)) == infinite:
+                kept = value.astype(narrow)
+                # Of a NaN neither is true, and then it is counted, which takes longer.
+                fits = -np.finfo(narrow).max <= low and high <= np.finfo(narrow).max
+                if fits or np.count_nonzero(np.isinf(kept)) == np.count_nonzero(np.isinf(value)):
                     return kept
     return value.copy()
