@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import sys
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from tests.ledger.support import samples
 from tests.ledger.test_arrays import arrays
 from weightslab.ledger import Ledger, LedgerOptions
+from weightslab.ledger.arrays_file import Cursor
 from weightslab.ledger.files import Files
 
 FREE = LedgerOptions(flush_interval_s=3600, array_rate_bytes_s=1e12)
@@ -152,6 +155,32 @@ def test_a_pack_that_is_read_is_not_removed(tmp_path: Path) -> None:
     ledger.append_arrays("preds", rows, noise(3))
     ledger.flush()
     assert not path.exists()
+    ledger.close()
+
+
+def test_what_is_being_read_is_not_merged_away(tmp_path: Path) -> None:
+    """A pack that is replaced after a reader has chosen it, and before it opens it, is read."""
+    ledger = Ledger(tmp_path, options=FREE)
+    rows = ledger.ids.block("train", range(2))
+    ledger.append_arrays("preds", rows, noise(1, 2))
+    ledger.flush()
+    (path,) = packs(tmp_path)
+    replaced: list[bool] = []
+
+    def replace(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is Cursor.__init__.__code__ and not replaced:
+            replaced.append(True)
+            ledger.append_arrays("preds", rows, noise(2, 2))
+            ledger.flush()
+            replaced.append(path.exists())
+
+    sys.setprofile(replace)
+    try:
+        found = kept(ledger)
+    finally:
+        sys.setprofile(None)
+    assert (found, replaced) == ({0: 1, 1: 1}, [True, True])
+    assert kept(ledger) == {0: 2, 1: 2}
     ledger.close()
 
 

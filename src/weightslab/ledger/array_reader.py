@@ -7,7 +7,7 @@ process's state, whose files were merged meanwhile: look at that process anew.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +27,24 @@ Arrays = dict[int, npt.NDArray[Any]]
 
 def small_arrays(store: Store, name: str) -> tuple[ArrayColumn, Instances]:
     """Every small array of a field, as kept: those of samples, and those of instances."""
-    with store.lock:
-        column = store.arrays.samples.get(name, ArrayColumn()).copy()
-        instances = dict(store.arrays.instances.get(name, {}))
-        paths = store.arrays.files()
-    if not paths:
-        return column, instances
     whole = ArrayColumn()
     found: Instances = {}
-    with store.pinned(paths):
+    with ExitStack() as reading:
+        with store.lock:
+            column = store.arrays.samples.get(name, ArrayColumn()).copy()
+            instances = dict(store.arrays.instances.get(name, {}))
+            paths = store.arrays.files()
+            # Before the lock goes: what is merged meanwhile stays for us.
+            reading.enter_context(store.pinned(paths))
         for file in _opened(store, paths):
             with _damage_said(store, file.path):
                 for record in file.records(name):
                     if record.annotations is None:
                         whole.put(record.rows, record.values)
-                        continue
-                    found.update(zip(record.keys.tolist(), record.values, strict=True))
+                    else:
+                        found.update(zip(record.keys.tolist(), record.values, strict=True))
+    if not paths:
+        return column, instances
     for rows, values in column.parts():
         whole.put(rows, values)
     return whole, found | instances
@@ -50,23 +52,24 @@ def small_arrays(store: Store, name: str) -> tuple[ArrayColumn, Instances]:
 
 def held_keys(store: Store, name: str, rows: npt.NDArray[np.int64] | None = None) -> Keys:
     """Keys that have an array, sorted; `rows` (sorted, each once) restricts to those. int64 [n]."""
-    with store.lock:
-        column = store.arrays.samples.get(name, ArrayColumn())
-        own = column.rows_known(rows)
-        parts = [own << 32, _sorted_keys(store.arrays.instances.get(name, {}))]
-        paths = store.arrays.files()
-    with store.pinned(paths):
-        parts += [f.fields[name].keys for f in _opened(store, paths) if name in f.fields]
-    waiting, packs = store.large.look(name)
-    parts += [_sorted_keys(waiting), *(keys for _, keys in packs)]
+    with ExitStack() as reading:
+        with store.lock:
+            own = store.arrays.samples.get(name, ArrayColumn()).rows_known(rows)
+            of_instances = _keys(store.arrays.instances.get(name, {}))
+            waiting, packs = store.large.look(name)
+            paths = store.arrays.files()
+            reading.enter_context(store.pinned(paths))
+        parts = [f.fields[name].keys for f in _opened(store, paths) if name in f.fields]
+    parts += [own << 32, np.sort(of_instances), np.sort(_keys(waiting))]
+    parts += [keys for _, keys in packs]
     if rows is not None:
         parts = [_of_rows(part, rows) for part in parts]
     parts = [part for part in parts if len(part)]
     return union(parts) if parts else np.zeros(0, np.int64)
 
 
-def _sorted_keys(arrays: Arrays) -> Keys:
-    return np.sort(np.fromiter(arrays, np.int64, len(arrays)))
+def _keys(arrays: Arrays) -> Keys:
+    return np.fromiter(arrays, np.int64, len(arrays))
 
 
 def _of_rows(keys: Keys, rows: npt.NDArray[np.int64]) -> Keys:
@@ -77,13 +80,14 @@ def _of_rows(keys: Keys, rows: npt.NDArray[np.int64]) -> Keys:
 
 def read_arrays(store: Store, name: str, keys: Keys) -> Arrays:
     """The arrays of `keys` (sorted, each once) of a field, as copies; those that there are."""
-    with store.lock:
-        waiting, packs = store.large.look(name)
-        small = _in_memory(store, name, keys)
-        paths = store.arrays.files()
-    # Large ones first: where a small one came later, they were let go.
-    found = {key: plain(waiting[key]) for key in keys.tolist() if key in waiting}
-    with store.pinned([*paths, *(file.path for file, _ in packs)]):
+    with ExitStack() as reading:
+        with store.lock:
+            waiting, packs = store.large.look(name)
+            small = _in_memory(store, name, keys)
+            paths = store.arrays.files()
+            reading.enter_context(store.pinned([*paths, *(file.path for file, _ in packs)]))
+        # Large ones first: where a small one came later, they were let go.
+        found = {key: plain(waiting[key]) for key in keys.tolist() if key in waiting}
         for file, alive in packs:
             with _damage_said(store, file.path):
                 _take(file, name, np.intersect1d(keys, alive, assume_unique=True), found)

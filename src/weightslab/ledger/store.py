@@ -365,7 +365,7 @@ class Store:
 
     @contextmanager
     def pinned(self, paths: list[Path]) -> Iterator[None]:
-        """These files stay meanwhile, merged or not."""
+        """These files stay meanwhile, merged or not: pin them under the lock they were found in."""
         with self.lock:
             self._pins.update(paths)
         try:
