@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ALL = ("import_time", "registration", "save_signals", "trajectory", "export", "loop")
+ALL = ("import_time", "registration", "save_signals", "trajectory", "recent", "export", "loop")
 LIMIT_S = 150
 
 

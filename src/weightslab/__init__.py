@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from weightslab._version import __version__
 
 if TYPE_CHECKING:
+    from weightslab.api.arrays import arrays
     from weightslab.api.export import write_dataframe, write_history
     from weightslab.api.history import (
         get_current_experiment_hash,
@@ -39,6 +40,7 @@ __all__ = [
     "WeightsLabError",
     "WeightsLabWarning",
     "__version__",
+    "arrays",
     "current_ids",
     "discard_samples",
     "get_current_experiment_hash",
@@ -66,6 +68,7 @@ _HOMES = {
     "Session": "weightslab.api.session",
     "WeightsLabError": "weightslab.errors",
     "WeightsLabWarning": "weightslab.errors",
+    "arrays": "weightslab.api.arrays",
     "current_ids": "weightslab.api.signals",
     "discard_samples": "weightslab.api.tags",
     "get_current_experiment_hash": "weightslab.api.history",

@@ -16,6 +16,7 @@ PUBLIC = [
     "WeightsLabError",
     "WeightsLabWarning",
     "__version__",
+    "arrays",
     "current_ids",
     "discard_samples",
     "get_current_experiment_hash",

@@ -269,7 +269,7 @@ def test_targets_of_instances() -> None:
     wl.save_instance_signals({"s": [1.0, 2.0]}, ["a"], [0, 0], targets=masks, step=0)
     ledger = current().ledger
     kept = ledger._store.arrays.instances["targets"]
-    assert [kept[0, number].shape for number in (1, 2)] == [(2, 2), (3, 1)]
+    assert [kept[(0 << 32) | number].shape for number in (1, 2)] == [(2, 2), (3, 1)]
 
 
 def test_origin_of_new_samples() -> None:

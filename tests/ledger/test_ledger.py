@@ -11,7 +11,7 @@ import pytest
 
 from tests.ledger.support import UnmappedFiles, read_ledger, run_script, sample_rows, samples
 from weightslab.errors import ReadOnlyError
-from weightslab.ledger import Ledger, LedgerOptions
+from weightslab.ledger import Ledger
 from weightslab.ledger.files import Files
 from weightslab.ledger.wal import log_files
 
@@ -238,40 +238,6 @@ def test_names_that_differ_only_by_case_stay_apart(tmp_path: Path) -> None:
     assert [row[f"signals//{n}"] for n in ("Loss", "loss", "LOSS")] == [0.0, 1.0, 2.0]
 
 
-def test_arrays_come_back_as_they_went_in(tmp_path: Path) -> None:
-    """Small arrays keep dtype, shape and bits across closing, mixed ones too."""
-    ledger = Ledger(tmp_path)
-    rows = ledger.ids.block("train", range(3))
-    arrays = [np.array(-100), np.arange(6, dtype=np.uint8).reshape(2, 3), np.array([math.nan, 1.5])]
-    ledger.append_arrays("targets", rows, arrays)
-    ledger.flush()
-    ledger.append_arrays("targets", rows[:1], [np.array(7)])
-    ledger.close()
-    column = Ledger(tmp_path, mode="r").views()[0].store.arrays.samples["targets"]
-    for row, expected in enumerate([np.array(7), *arrays[1:]]):
-        back = column.get(row)
-        assert back is not None
-        assert (back.dtype, back.shape, back.tobytes()) == (
-            expected.dtype,
-            expected.shape,
-            expected.tobytes(),
-        )
-
-
-def test_large_arrays_go_to_files_within_their_budget(tmp_path: Path) -> None:
-    """Large arrays become files, floats in 16 bits; beyond the budget it is counted."""
-    options = LedgerOptions(array_rate_bytes_s=40_000)
-    ledger = Ledger(tmp_path, options=options)
-    rows = ledger.ids.block("train", range(10))
-    ledger.append_arrays("preds", rows, np.ones((10, 64, 64), np.float32))
-    ledger.close()
-    kept = list((tmp_path / "arrays").rglob("*.npy"))
-    assert len(kept) == 4
-    assert np.load(kept[0]).dtype == np.float16
-    assert ledger.status()["large_arrays_left_out"] == 6
-    assert any("left out" in message for message in ledger.notices.messages())
-
-
 def test_a_flush_beside_a_close_publishes_once(tmp_path: Path) -> None:
     """A flush on one thread while another closes writes every row once."""
 
@@ -300,18 +266,6 @@ def test_the_latest_value_is_the_newest_across_hashes_after_a_kill(tmp_path: Pat
     ledger.flush()
     assert samples(tmp_path)[0]["signals//loss"] == 1.0
     ledger.close()
-
-
-def test_a_small_array_takes_the_place_of_a_large_one(tmp_path: Path) -> None:
-    """Of arrays of changing size the newest is the sample's, also after closing."""
-    ledger = Ledger(tmp_path)
-    rows = ledger.ids.add(["a"], "train")
-    ledger.append_arrays("preds", rows, np.ones((1, 64, 64), np.int64))
-    ledger.flush()
-    ledger.append_arrays("preds", rows, np.array([[1, 2]]))
-    ledger.close()
-    assert samples(tmp_path)[0]["prediction"] == "[1, 2]"
-    assert list((tmp_path / "arrays").rglob("*.npy")) == []
 
 
 def test_the_registry_of_signals_keeps_what_it_knew(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from weightslab.ledger import Ledger, LedgerOptions
-from weightslab.queries.arrays import array_column, as_text, snapshot
+from weightslab.queries.arrays import array_column, as_text
 from weightslab.queries.samples import discarded_ids, samples_frame, tagged_ids
 
 SLOW = LedgerOptions(flush_interval_s=1e6, sync_interval_s=1e6)
@@ -165,7 +165,7 @@ def test_a_snapshot_of_arrays_is_left_alone_by_later_saves() -> None:
     column = ArrayColumn()
     rows = np.arange(2, dtype=np.int32)
     column.put(rows, np.array([[1.0, np.nan], [3.0, np.inf]]))
-    held = snapshot(column)
+    held = column.copy()
     column.put(rows, np.zeros((2, 2)))
     column.put(rows[:1], np.zeros((1, 3)))
     assert array_column(held, {}, 3).to_list() == ["[1.0, null]", "[3.0, null]", None]

@@ -149,3 +149,14 @@ def test_mismatched_lengths() -> None:
     """api.md: "`ValueError` that names the signal and both lengths"."""
     with pytest.raises(ValueError, match=r"'iou'.*3.*2"):
         wl.save_instance_signals({"iou": [1.0, 2.0, 3.0]}, ["a", "b"], [0, 1])
+
+
+def test_targets_of_instances_are_read_back() -> None:
+    """Quoted: "flat list of per-instance targets (e.g. one mask/box per instance)"."""
+    masks = [np.eye(3, dtype=bool), np.ones((2, 5), bool), np.zeros((100, 100), bool)]
+    wl.save_instance_signals({"iou": [0.1, 0.2, 0.3]}, ["a", "b"], [0, 0, 1], targets=masks, step=0)
+    found = wl.arrays("targets")
+    assert list(found) == [("a", 1), ("a", 2), ("b", 1)]
+    for array, mask in zip(found.values(), masks, strict=True):
+        assert array.dtype == bool
+        assert np.array_equal(array, mask)

@@ -230,6 +230,40 @@ def test_large_arrays_go_to_files_of_their_own() -> None:
     assert [path for path in (root / "arrays").rglob("*") if path.is_file()]
 
 
+def test_predictions_and_targets_are_read_back_as_they_were() -> None:
+    """Quoted: "optional predictions/targets with sample IDs"."""
+    logits = torch.randn(2, 10)
+    targets = torch.tensor([3, -100])
+    preds = logits.argmax(1)
+    wl.save_signals({"loss": [0.0, 0.0]}, ["a", "b"], logits, targets, preds, step=0)
+    for field, given in (("preds_raw", logits), ("targets", targets), ("preds", preds)):
+        found = wl.arrays(field)
+        for at, sample_id in enumerate("ab"):
+            array = found[sample_id, 0]
+            assert (array.dtype, array.shape) == (given[at].numpy().dtype, given[at].shape)
+            assert np.array_equal(array, given[at].numpy())
+
+
+def test_large_masks_stay_and_large_floats_are_halved() -> None:
+    """Quoted: "masks as integers, floats in 16 bits"."""
+    masks = torch.randint(0, 19, (2, 64, 64), dtype=torch.uint8).repeat(1, 2, 1)
+    logits = torch.randn(2, 19, 32, 32)
+    wl.save_signals({}, ["a", "b"], preds_raw=logits, targets=masks, step=0)
+    for at, sample_id in enumerate("ab"):
+        mask = wl.arrays("targets", sample_id=sample_id)[sample_id, 0]
+        assert mask.dtype == np.uint8
+        assert np.array_equal(mask, masks[at].numpy())
+        raw = wl.arrays("preds_raw", sample_id=sample_id)[sample_id, 0]
+        assert np.array_equal(raw, logits[at].half().numpy())
+
+
+def test_large_floats_beyond_16_bits_are_no_infinities() -> None:
+    """A feature map with 1e6 in it comes back with 1e6 in it."""
+    features = torch.full((1, 64, 64), 1e6)
+    wl.save_signals({}, ["a"], preds_raw=features, step=0)
+    assert np.array_equal(wl.arrays("preds_raw")["a", 0], features[0].numpy())
+
+
 # -- steps -------------------------------------------------------------------------
 
 

@@ -47,12 +47,12 @@ def arrow_strings(values: Sequence[str | None]) -> pa.Array:
     return _arrow_bytes([None if v is None else v.encode() for v in values], pa.string())
 
 
-def arrow_binaries(values: Sequence[bytes]) -> pa.Array:
+def arrow_binaries(values: Sequence[bytes | memoryview]) -> pa.Array:
     """Raw bytes as Arrow."""
     return _arrow_bytes(values, pa.binary())
 
 
-def _arrow_bytes(values: Sequence[bytes | None], kind: pa.DataType) -> pa.Array:
+def _arrow_bytes(values: Sequence[bytes | memoryview | None], kind: pa.DataType) -> pa.Array:
     known = np.array([value is not None for value in values], np.bool_)
     sizes = [0 if value is None else len(value) for value in values]
     offsets = np.zeros(len(values) + 1, np.int32)

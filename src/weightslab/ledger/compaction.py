@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
+from weightslab.ledger.arrays_merge import merge_arrays
 from weightslab.ledger.journal import merge_journals
 from weightslab.ledger.merge import merge_segments
 
@@ -23,8 +24,9 @@ FAN = 8
 """Files of one tier that make a merge due."""
 ARCHIVE = 99
 """Tier of what was archived: it is merged no more."""
-MOST_ROWS = {"global": 1 << 20}
-"""Rows beyond which files of a kind are not merged: a curve is folded in memory."""
+MOST_ROWS = {"global": 1 << 20, "arrays": 8 << 20}
+"""Rows beyond which files of a kind are not merged: a curve is folded in memory, and of arrays
+the keys are sorted there, about 60 bytes each."""
 MOST_ROWS_ELSE = 64 << 20
 _LEVEL = {ARCHIVE: 9}
 """zstd's level by tier, where it is not 1."""
@@ -92,7 +94,7 @@ class MergeJob:
     """One merge: which files, into which."""
 
     kind: str
-    """A layer of history, or "journal"."""
+    """A layer of history, "journal" or "arrays"."""
     inputs: tuple[Path, ...]
     """Oldest first, a contiguous run of one folder."""
     target: Path
@@ -113,6 +115,8 @@ class MergeJob:
         """Write the merged file; gives its number of rows. Raises OSError or ValueError."""
         if self.kind == "journal":
             return merge_journals(self.inputs, stream, tier=self.tier)
+        if self.kind == "arrays":
+            return merge_arrays(self.inputs, stream, tier=self.tier)
         level = _LEVEL.get(self.tier, 1)
         return merge_segments(self.kind, self.inputs, stream, tier=self.tier, level=level)
 

@@ -23,6 +23,8 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from weightslab.ledger.compaction import ARCHIVE, MergeJob, Piece, due_jobs, most_rows
 from weightslab.ledger.files import Files
 from weightslab.ledger.layout import FileRange, Layout, current_ranges
@@ -60,6 +62,7 @@ class Compactor:
         self._rest = rest
         self._child: _Child | None = None
         self._tiers: dict[Path, int] = {}
+        self._rows: dict[Path, int] = {}
         self._given_up: set[Path] = set()
         """Inputs that could not be merged: they stay as they are."""
         self._deaths: Counter[Path] = Counter()
@@ -82,14 +85,28 @@ class Compactor:
                 for key, partition in self._store.partitions.items()
             ]
         found.append(("journal", self._pieces(self._layout.journal(writer))))
+        arrays = self._layout.family("arrays", writer)
+        found.append(("arrays", [self._counted(piece) for piece in self._pieces(arrays)]))
         return [
             (kind, pieces)
             for kind, pieces in found
             if not any(piece.path in self._given_up for piece in pieces)
         ]
 
-    def _pieces(self, folder: Path) -> list[Piece]:
+    def _pieces(self, folder: Path) -> list[_Whole]:
         return [_Whole(found, self._tier(found)) for found in current_ranges(folder)]
+
+    def _counted(self, piece: _Whole) -> _Whole:
+        """A file whose rows count, since merging takes memory for each."""
+        rows = self._rows.get(piece.path)
+        if rows is None:
+            try:
+                rows = pq.read_metadata(piece.path).num_rows
+            except (OSError, ValueError):
+                rows = most_rows("arrays") + 1  # damaged: it stays as it is
+            self._rows[piece.path] = rows
+        piece.rows = rows
+        return piece
 
     def _tier(self, found: FileRange) -> int:
         """Tier of a file that no partition knows; the files of one flush are tier 0."""
@@ -207,6 +224,9 @@ class Compactor:
         """Let readers of this process see the merged segment instead of its inputs."""
         inputs = set(job.inputs)
         with self._store.lock:
+            if job.kind == "arrays":
+                self._store.arrays.merged(job.inputs, job.target)
+                return
             for partition in self._store.partitions.values():
                 held = [s for s in partition.segments if s.path in inputs]
                 if held:

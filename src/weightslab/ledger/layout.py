@@ -165,6 +165,7 @@ class Layout:
         """Every folder with numbered Parquet files of a writer."""
         folders = [self.ids(writer), self.journal(writer)]
         folders += [self.family(name, writer) for name in ("tags", "signals", "arrays")]
+        folders.append(self.arrays(writer))
         folders += sorted((self.root / "history").glob(f"kind=*/*/*/writer={writer}"))
         return [folder for folder in folders if folder.is_dir()]
 

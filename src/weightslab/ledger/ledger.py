@@ -25,6 +25,7 @@ from weightslab.ledger.layout import Layout
 from weightslab.ledger.options import LedgerOptions
 from weightslab.ledger.others import Others
 from weightslab.ledger.reader import ForeignWriters, View
+from weightslab.ledger.recent import RecentRing
 from weightslab.ledger.records import (
     ARRAYS,
     CHANGE,
@@ -157,6 +158,7 @@ class Ledger:
             reader=self._reader,
             large=large,
             on_damage=self._damaged,
+            array_memory_bytes=self.options.array_memory_bytes,
             foreign=foreign,
         )
 
@@ -367,7 +369,10 @@ class Ledger:
         """Keep the latest `targets`, `preds` or `preds_raw` of samples or instances.
 
         Args:
-            values: [B, ...] or one array per row; dtype and shape come back as they went in.
+            values: [B, ...] or one array per row. Up to 4 KiB a row dtype and shape come
+                back as they went in. Larger ones are kept within a rate and a size budget:
+                integers and booleans as they are, floats as float16, or in the narrowest
+                type that makes none of them infinite. What is no number is kept as JSON.
         """
         self.check_writable()
         if name not in FIELDS:
@@ -376,7 +381,6 @@ class Ledger:
             if record.values.nbytes > SMALL_BYTES * max(1, len(record.rows)):
                 self._large(record)
                 continue
-            self._store.large.forget(record)
             if self._store.pending.array_bytes > self.options.most_waiting_array_bytes:
                 self.notices.warn_once(
                     "dropped arrays",
@@ -385,18 +389,22 @@ class Ledger:
                     count=len(record.rows),
                 )
                 continue
+            head, blob = record.head(), record.blob()
             with self._store.lock:
-                lsn = self._writer.log(ARRAYS, encode_change(record.head(), record.blob()))
-                self._store.take_arrays(lsn, record)
+                lsn = self._writer.log(ARRAYS, encode_change(head, blob))
+                # The copy: what the caller gave may change before it is in a file.
+                self._store.take_arrays(lsn, ArrayRecord.restore(head, blob))
+                self._store.large.forget(record, lsn)
 
     def _large(self, record: ArrayRecord) -> None:
-        left_out = self._store.large.take(record)
+        left_out = self._store.large.take(record, self._writer.next_lsn - 1)
         if left_out:
             self.notices.warn_once(
                 "large arrays",
                 f"{record.field} of {record.values[0].nbytes} bytes a sample come faster than "
                 f"{self.options.array_rate_bytes_s / 1e6:g} MB/s or beyond "
-                f"{self.options.array_budget_bytes / 1e9:g} GB: some are left out and counted",
+                f"{self.options.array_budget_bytes / 1e9:g} GB: some are left out, or the oldest "
+                f"go, and are counted",
                 count=left_out,
             )
 
@@ -453,6 +461,21 @@ class Ledger:
         """Name of this process's writer, "<rank>-<n>"."""
         return self._writer.name
 
+    def recent(
+        self, signal: str, rows: Rows
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int64]]:
+        """The last 32 values of samples in this launch: steps [n, 32], values [n, 32], counts [n].
+
+        For whoever reads a signal's history at every step: from the first call on its last
+        values stay in memory, 264 bytes a sample. Everything saved so far is in it, under
+        every experiment hash, oldest first, at the left; what stands right of a sample's
+        `counts` is 0. int32 and float32, or 64 bits where 32 are not exact.
+        """
+        if not self._launched:
+            return RecentRing().get(rows)
+        with self._store.lock:
+            return self._store.keep_recent(signal).get(rows)
+
     def views(self) -> list[View]:
         """Every writer of the folder as it stands now, this process's own first."""
         own = []
@@ -479,7 +502,9 @@ class Ledger:
             "waiting_rows": self._store.tail_rows,
             "samples": len(self._store.ids),
             "launch": self.launch,
+            "arrays_in_memory_bytes": self._store.arrays.size_bytes,
             "large_arrays_bytes": self._store.large.size_bytes,
+            "recent_bytes": sum(ring.size_bytes for ring in list(self._store.recent.values())),
             "large_arrays_left_out": self._store.large.left_out,
             "experiment_hash": self._store.experiment_hash,
             "notices": self.notices.counts(),

@@ -30,6 +30,8 @@ class LedgerOptions:
     array_rate_bytes_s: float = 16e6
     """Most bytes of large arrays (masks, logits) that are taken a second."""
     array_budget_bytes: int = 2 << 30
-    """Most bytes of large arrays in the folder."""
+    """Most bytes of large arrays in the folder; the oldest give way to new ones."""
+    array_memory_bytes: int = 256 << 20
+    """Memory for small targets and predictions; more of them are read from their files."""
     cache_bytes: int = 256 << 20
     """Memory for decoded segments."""

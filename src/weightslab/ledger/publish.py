@@ -78,13 +78,11 @@ class Publisher:
             self._journal(sequence, journal)
         if arrays:
             path = self._layout.family("arrays", self._writer) / _name("arrays", sequence)
-            self._publish(path, lambda s: write_arrays([record for _, record in arrays], lsn, s))
-            with store.lock:
-                del store.pending.arrays[: len(arrays)]
-                store.pending.array_bytes -= sum(r.values.nbytes for _, r in arrays)
+            self._publish(path, lambda s: write_arrays(arrays, lsn, s))
+            store.published_arrays(path, len(arrays))
         with self._rest:
             arrays_folder = self._layout.arrays(self._writer)
-            store.large.write(self._files, self._layout.temporary, arrays_folder)
+            store.large.write(self._files, self._layout.temporary, arrays_folder, self._retire)
         for partition, entries in tails:
             self._segment(partition, entries, sequence, lsn)
         self._write_registries()
@@ -93,6 +91,12 @@ class Publisher:
     def _publish(self, path: Path, write: Callable[[BinaryIO], object]) -> None:
         with self._rest:
             self._files.publish(self._layout.temporary, path, write)
+
+    def _retire(self, paths: list[Path]) -> None:
+        """Remove files that are needed no more, each when nobody reads it."""
+        self._store.retire(paths)
+        for path in self._store.removable():
+            self._files.remove(path)
 
     def _ids(self, sequence: int, lsn: int, total: int) -> None:
         store = self._store

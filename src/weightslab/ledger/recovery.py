@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import pyarrow.parquet as pq
 
 from weightslab.ledger.arrays import ArrayRecord
-from weightslab.ledger.arrays_file import load_arrays
+from weightslab.ledger.arrays_file import ArrayFile
 from weightslab.ledger.ids_file import load_ids
 from weightslab.ledger.journal import JournalEntry, read_journal
 from weightslab.ledger.layout import HIVE_NULL, FileRange, Layout, current_ranges
@@ -56,13 +56,15 @@ class _Watermarks:
     """Last log number in the files of each family."""
 
     def __init__(self) -> None:
-        self.ids = self.journal = self.tags = self.arrays = self.signals = self.history = 0
+        self.ids = self.journal = self.tags = self.signals = self.history = 0
+        self.arrays = self.large = 0
         self.rows = 0
         """Rows that some segment speaks of."""
 
     @property
     def last(self) -> int:
-        return max(self.ids, self.journal, self.tags, self.arrays, self.signals, self.history)
+        samples = (self.ids, self.journal, self.tags, self.signals)
+        return max(*samples, self.history, self.arrays, self.large)
 
 
 def load_writer(
@@ -95,10 +97,11 @@ def load_writer(
         return last
 
     def arrays(path: Path) -> int:
-        lsn, records = load_arrays(path)
-        for record in records:
-            store.arrays.put(record)
-        return lsn
+        file = ArrayFile(path)
+        store.arrays.load(file)
+        for field, index in file.fields.items():
+            store.large.forget_keys(field, index.keys, index.lsns)
+        return file.lsn
 
     # Against the order of publishing (ids, journal, arrays, history, the snapshot of latest
     # values, then the log goes): so a reader beside a living writer finds whatever an earlier
@@ -109,7 +112,7 @@ def load_writer(
     marks.signals = each(layout.family("signals", writer), lambda path: load_signals(store, path))
     store.covered = marks.signals
     _take_history(history, store, marks, on_damage)
-    store.large.load(layout.arrays(writer))
+    marks.large = each(layout.arrays(writer), store.large.load)
     marks.arrays = each(layout.family("arrays", writer), arrays)
     marks.tags = each(layout.family("tags", writer), lambda path: load_tags(store, path))
     marks.journal = max(each(layout.journal(writer), journal), marks.tags)
@@ -250,7 +253,9 @@ def _apply(frame: Frame, store: Store, marks: _Watermarks) -> None:
         return
     op, blob = decode_change(frame.payload)
     if frame.kind == ARRAYS and frame.lsn > marks.arrays:
-        store.take_arrays(frame.lsn, ArrayRecord.restore(op, blob))
+        record = ArrayRecord.restore(op, blob)
+        store.take_arrays(frame.lsn, record)
+        store.large.forget(record, frame.lsn)
     elif frame.kind == CHANGE:
         _change(frame.lsn, op, blob, store, marks)
 

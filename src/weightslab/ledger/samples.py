@@ -30,6 +30,15 @@ def grown(column: npt.NDArray[Any], rows: int, fill: Any) -> npt.NDArray[Any]:
     return larger
 
 
+def grown_rows(column: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:
+    """`column` [n, ...] with zeros up to `rows`; memory is taken as places are written to."""
+    if rows <= len(column):
+        return column
+    larger = np.zeros((max(rows, 2 * len(column), 1024), *column.shape[1:]), column.dtype)
+    larger[: len(column)] = column
+    return larger
+
+
 @dataclass(slots=True)
 class Latest:
     """Latest value of one signal by row; `known` tells NaN from never saved."""

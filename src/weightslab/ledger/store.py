@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weightslab.ledger.arrays import ArrayRecord, ArrayTable
+from weightslab.ledger.array_table import ArrayTable
+from weightslab.ledger.arrays import ArrayRecord
 from weightslab.ledger.ids import IdStore
 from weightslab.ledger.journal import JournalEntry, categories_of
 from weightslab.ledger.large import LargeArrays
@@ -32,6 +33,7 @@ from weightslab.ledger.partitions import (
     fold_curve,
 )
 from weightslab.ledger.pyramid import Blocks, blocks_of
+from weightslab.ledger.recent import RecentRing, ring_of
 from weightslab.ledger.records import Values, decode_values
 from weightslab.ledger.samples import CategoryColumn, SampleTable
 from weightslab.ledger.segment_file import take_rows
@@ -66,12 +68,13 @@ class Store:
         reader: SegmentReader,
         large: LargeArrays,
         on_damage: Callable[[str, OSError], None],
+        array_memory_bytes: int = 256 << 20,
         foreign: bool = False,
     ) -> None:
         self.lock = RLock()
         self.ids = IdStore(self.lock, log_change)
         self.samples = SampleTable()
-        self.arrays = ArrayTable()
+        self.arrays = ArrayTable(array_memory_bytes)
         self.large = large
         self.partitions: dict[PartitionKey, Partition] = {}
         self.pending = Pending()
@@ -85,6 +88,8 @@ class Store:
         """Time of the newest edit that was seen, whoever made it."""
         self.tail_rows = 0
         """Rows of every tail, with those on curves counted once."""
+        self.recent: dict[str, RecentRing] = {}
+        """Last values of this launch, for the signals whose history somebody reads."""
         self.codes: dict[str, int] = {}
         """Codes by signal name."""
         self._inbox: list[tuple[int, bytes]] = []
@@ -192,6 +197,7 @@ class Store:
         elif entry.verb == "launch":
             self._settle()
             self.launch = entry.launch
+            self.recent = {signal: RecentRing() for signal in self.recent}
 
     def see(self, time_us: int) -> None:
         """Know of an edit at a time: what is edited from now on is newer."""
@@ -207,6 +213,14 @@ class Store:
         self.arrays.put(record)
         self.pending.arrays.append((lsn, record))
         self.pending.array_bytes += record.values.nbytes
+
+    def published_arrays(self, path: Path, count: int) -> None:
+        """`path` holds the first `count` pending records of arrays."""
+        with self.lock:
+            pending = self.pending
+            pending.array_bytes -= sum(r.values.nbytes for _, r in pending.arrays[:count])
+            del pending.arrays[:count]
+            self.arrays.published(path, [record for _, record in pending.arrays])
 
     def drain(self) -> None:
         """Bring the latest values of the sample table up to date with the tails."""
@@ -231,6 +245,21 @@ class Store:
         if entries:
             rows = np.concatenate([e.rows for e in entries if e.rows is not None])
             self.samples.put(signal, rows, np.concatenate([e.values for e in entries]))
+        ring = self.recent.get(signal)
+        fresh = [e for e in entries if e.launch == self.launch]
+        if ring is not None and fresh:
+            columns = chunk_of("sample", fresh).columns
+            ring.put(columns["sample"], columns["step"], columns["value"])
+
+    def keep_recent(self, signal: str) -> RecentRing:
+        """The ring of a signal's last values, from now on; filled with those of this launch."""
+        with self.lock:
+            self.drain()
+            if signal not in self.recent:
+                found = self.scan("sample", signals=[signal])
+                pieces = ((key.experiment_hash, chunk) for key, chunk in found)
+                self.recent[signal] = ring_of(pieces, self.launch)
+            return self.recent[signal]
 
     # -- reading -------------------------------------------------------------
 
@@ -341,6 +370,17 @@ class Store:
             with self.lock:
                 self._pins.subtract(pinned)
 
+    @contextmanager
+    def pinned(self, paths: list[Path]) -> Iterator[None]:
+        """These files stay meanwhile, merged or not: pin them under the lock they were found in."""
+        with self.lock:
+            self._pins.update(paths)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._pins.subtract(paths)
+
     def retire(self, paths: Iterable[Path]) -> None:
         """These files were merged into another: they go when nobody reads them any more."""
         with self.lock:
@@ -402,12 +442,13 @@ class Store:
         return chunks
 
     def _missed(self, segment: Segment, error: Exception) -> None:
-        """A segment that cannot be read: damaged, unless its writer merged it away."""
+        self.missed(segment.path, error)
+
+    def missed(self, path: Path, error: Exception) -> None:
+        """A file that cannot be read: damaged, unless its writer merged it away."""
         if self._foreign and isinstance(error, FileNotFoundError):
             raise error
-        self._on_damage(
-            str(segment.path), error if isinstance(error, OSError) else OSError(str(error))
-        )
+        self._on_damage(str(path), error if isinstance(error, OSError) else OSError(str(error)))
 
     def has_pending(self) -> bool:
         """Whether something is not in files yet."""

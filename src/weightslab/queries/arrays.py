@@ -1,8 +1,7 @@
-"""Targets and predictions as one column of a frame: numbers where they are, else JSON."""
+"""Targets and predictions: as arrays, and as one column of a frame (numbers, else JSON)."""
 
 from __future__ import annotations
 
-import copy
 import json
 from typing import Any
 
@@ -14,23 +13,12 @@ from weightslab.ledger.arrays import ArrayColumn
 from weightslab.ledger.large import LargeFile
 from weightslab.queries.frames import nullable
 
-__all__ = ["array_column", "as_text", "snapshot"]
+__all__ = ["array_column", "as_text", "file_text"]
 
 _encode = json.JSONEncoder(allow_nan=False).encode
 
 
-def snapshot(column: ArrayColumn) -> ArrayColumn:
-    """A copy that later saves leave alone. Quick: for whoever holds the ledger's lock."""
-    held = copy.copy(column)
-    for name, value in vars(column).items():
-        # Single arrays are replaced and never written into, so the dict's copy is enough.
-        setattr(held, name, value if value is None else value.copy())
-    return held
-
-
-def array_column(
-    column: ArrayColumn, files: dict[tuple[int, int], LargeFile], rows: int
-) -> pl.Series:
+def array_column(column: ArrayColumn, files: dict[int, LargeFile], rows: int) -> pl.Series:
     """Numbers where every sample has one; else JSON: the array, or the file that holds it."""
     plain = None if files else column.uniform_scalars(rows)
     if plain is not None and plain[0].dtype.kind in "biuf":
@@ -40,13 +28,18 @@ def array_column(
             values = values.astype(np.float64)
         return nullable("", values, known)
     texts: list[str | None] = [None] * rows
-    for row in column.rows_known():
+    for row in column.rows_known().tolist():
         if row < rows:
             texts[row] = as_text(column.get(row))
-    for (row, annotation), file in files.items():
-        if annotation == 0 and row < rows:
-            texts[row] = json.dumps({"file": file.relative, "bytes": file.size_bytes})
+    for key, file in files.items():
+        if key & 0xFFFFFFFF == 0 and key >> 32 < rows:
+            texts[key >> 32] = file_text(file)
     return pl.Series(texts, dtype=pl.String)
+
+
+def file_text(file: LargeFile) -> str:
+    """Where a large array lies, as JSON."""
+    return json.dumps({"file": file.relative, "bytes": file.size_bytes})
 
 
 def as_text(value: npt.NDArray[Any] | None) -> str | None:

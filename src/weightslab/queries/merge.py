@@ -15,10 +15,10 @@ from weightslab.queries.frames import ids_of_sorted
 from weightslab.queries.names import SIGNAL_PREFIX
 from weightslab.queries.table import ARRAY_COLUMNS
 
-__all__ = ["edited_columns", "merge_frames"]
+__all__ = ["WRITER", "edited_columns", "merge_frames", "newest_rows"]
 
 _KEYS = ("sample_id", "annotation_id")
-_WRITER = "weightslab writer"
+WRITER = "weightslab writer"
 _FEW = 256
 """Samples that are looked up one by one; of more the whole signal is read."""
 
@@ -41,11 +41,11 @@ def merge_frames(
     if len(frames) == 1:
         return _with_edits(frames[0], edits, wants)
     marked = [
-        frame.with_columns(pl.lit(number, pl.UInt32).alias(_WRITER))
+        frame.with_columns(pl.lit(number, pl.UInt32).alias(WRITER))
         for number, frame in enumerate(frames)
     ]
     stacked = pl.concat(marked, how="diagonal_relaxed")
-    rest = [c for c in stacked.columns if c not in (*_KEYS, _WRITER)]
+    rest = [c for c in stacked.columns if c not in (*_KEYS, WRITER)]
     merged = stacked.group_by(*_KEYS, maintain_order=True).agg(pl.col(rest).drop_nulls().first())
     for column in rest:
         if column.startswith(SIGNAL_PREFIX) or column in ARRAY_COLUMNS.values():
@@ -61,27 +61,36 @@ def merge_frames(
 
 def _newest(views: Sequence[View], stacked: pl.DataFrame, column: str) -> pl.DataFrame | None:
     """Keys and newest value of `column` where several writers have one; None: nowhere."""
-    held = stacked.select(*_KEYS, _WRITER, column).drop_nulls(column)
-    if held[_WRITER].n_unique() < 2:
+    held = stacked.select(*_KEYS, WRITER, column).drop_nulls(column)
+    if held[WRITER].n_unique() < 2:
         return None
     contested = held.filter(pl.struct(_KEYS).is_duplicated())
     if contested.is_empty():
         return None
-    # An array does not say when it was saved: its sample's newest value says it.
     is_signal = column.startswith(SIGNAL_PREFIX)
     signals = [column.removeprefix(SIGNAL_PREFIX)] if is_signal else None
+    newest = newest_rows(views, contested, signals)
+    return newest.select(*_KEYS, pl.col(column).alias("newest"))
+
+
+def newest_rows(
+    views: Sequence[View], contested: pl.DataFrame, signals: list[str] | None = None
+) -> pl.DataFrame:
+    """Of the rows of several writers (column `WRITER`) for one key that of the newest.
+
+    An array does not say when it was saved: its sample's newest value, of any signal, says it.
+    """
     ages = [
-        _ages(view, contested.filter(pl.col(_WRITER) == number), signals).with_columns(
-            pl.lit(number, pl.UInt32).alias(_WRITER)
+        _ages(view, contested.filter(pl.col(WRITER) == number), signals).with_columns(
+            pl.lit(number, pl.UInt32).alias(WRITER)
         )
         for number, view in enumerate(views)
     ]
     return (
-        contested.join(pl.concat(ages), on=[*_KEYS, _WRITER], how="left", maintain_order="left")
-        .sort(_WRITER, descending=True)  # of two equally old the first writer's
+        contested.join(pl.concat(ages), on=[*_KEYS, WRITER], how="left", maintain_order="left")
+        .sort(WRITER, descending=True)  # of two equally old the first writer's
         .sort("launch", "step", nulls_last=False, maintain_order=True)
         .unique(_KEYS, keep="last", maintain_order=True)
-        .select(*_KEYS, pl.col(column).alias("newest"))
     )
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from weightslab.ledger import View
-from weightslab.ledger.arrays import ArrayColumn
+from weightslab.ledger.array_reader import held_keys, small_arrays
+from weightslab.ledger.array_table import Instances
+from weightslab.ledger.large import LargeFile
 from weightslab.ledger.store import Store
-from weightslab.queries.arrays import array_column, as_text, snapshot
+from weightslab.queries.arrays import array_column, as_text, file_text
 from weightslab.queries.frames import ids_of_sorted, nullable
 from weightslab.queries.names import SIGNAL_PREFIX
 
@@ -48,10 +49,8 @@ def column_names(view: View) -> list[str]:
         table = store.samples
         names = [*BASE_COLUMNS, *(f"tag:{name}" for name in (*table.tags, *table.categories))]
         names += [f"{SIGNAL_PREFIX}{name}" for name in table.latest]
-        held = {*store.arrays.samples, *store.arrays.instances}
         signals = [f"{SIGNAL_PREFIX}{name}" for name in table.instances.columns()]
-    large = {field for field in ARRAY_COLUMNS if any(a == 0 for _, a in store.large.of(field))}
-    names += [column for field, column in ARRAY_COLUMNS.items() if field in held | large]
+    names += [column for field, column in ARRAY_COLUMNS.items() if len(held_keys(store, field))]
     return list(dict.fromkeys([*names, *signals]))
 
 
@@ -68,9 +67,7 @@ class _Copies:
     categories: dict[str, tuple[npt.NDArray[np.int16], list[str]]]
     signals: dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]]
     """[n] latest values, and which of them are known."""
-    arrays: dict[str, ArrayColumn]
     instance_signals: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
-    instance_arrays: dict[str, dict[tuple[int, int], npt.NDArray[Any]]]
 
 
 def _copies(store: Store, wants: Callable[[str], bool]) -> _Copies:
@@ -94,13 +91,7 @@ def _copies(store: Store, wants: Callable[[str], bool]) -> _Copies:
                 for signal, latest in table.latest.items()
                 if wants(f"{SIGNAL_PREFIX}{signal}")
             },
-            arrays={
-                field: snapshot(column)
-                for field, column in store.arrays.samples.items()
-                if wants(ARRAY_COLUMNS[field])
-            },
             instance_signals=table.instances.columns(),
-            instance_arrays={field: dict(held) for field, held in store.arrays.instances.items()},
         )
 
 
@@ -125,29 +116,49 @@ def view_frame(view: View, wants: Callable[[str], bool]) -> pl.DataFrame:
         columns.append(lookup.gather(pl.Series(index)))
     for name, (values, known) in copies.signals.items():
         columns.append(nullable(f"{SIGNAL_PREFIX}{name}", values[seen], known[seen]))
+    arrays: dict[str, _InstanceArrays] = {}
     for field, column in ARRAY_COLUMNS.items():
-        files = view.store.large.of(field) if wants(column) else {}
-        if field in copies.arrays or any(annotation == 0 for _, annotation in files):
-            held = array_column(copies.arrays.get(field, ArrayColumn()), files, copies.rows)
-            columns.append(held.gather(pl.Series(seen)).alias(column))
+        held = held_keys(view.store, field)
+        if not len(held):
+            continue
+        arrays[field] = of_instances = _InstanceArrays(held[held & 0xFFFFFFFF > 0], {}, {})
+        if wants(column):
+            small, of_instances.small = small_arrays(view.store, field)
+            of_instances.large = view.store.large.of(field)
+            of_samples = array_column(small, of_instances.large, copies.rows)
+            columns.append(of_samples.gather(pl.Series(seen)).alias(column))
     frame = pl.DataFrame(columns)
-    rows = _instance_frame(view, frame, copies.instance_signals, copies.instance_arrays, wants)
+    rows = _instance_frame(view, frame, copies.instance_signals, arrays, wants)
     return frame if rows is None else pl.concat([frame, rows], how="diagonal_relaxed")
+
+
+@dataclass(slots=True)
+class _InstanceArrays:
+    """Arrays of instances of one field; those that nobody wants are known by key alone."""
+
+    keys: npt.NDArray[np.int64]
+    small: Instances
+    large: dict[int, LargeFile]
+
+    def text(self, key: int) -> str | None:
+        """The array of one instance as JSON, or where it lies."""
+        file = self.large.get(key)
+        return as_text(self.small.get(key)) if file is None else file_text(file)
 
 
 def _instance_frame(
     view: View,
     samples: pl.DataFrame,
     signals: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]],
-    arrays: dict[str, dict[tuple[int, int], npt.NDArray[Any]]],
+    arrays: dict[str, _InstanceArrays],
     wants: Callable[[str], bool],
 ) -> pl.DataFrame | None:
     """Rows of instances; discarded and tags are null there."""
-    of_arrays = [np.array([(r << 32) | a for r, a in held], np.int64) for held in arrays.values()]
-    held_keys = [keys for keys, _ in signals.values()] + of_arrays
-    if not held_keys:
+    of_signals = [keys for keys, _ in signals.values()]
+    of_arrays = [held.keys for held in arrays.values() if len(held.keys)]
+    if not of_signals and not of_arrays:
         return None
-    keys = np.unique(np.concatenate(held_keys))
+    keys = np.unique(np.concatenate([*of_signals, *of_arrays]))
     rows = (keys >> 32).astype(np.int32)
     names = ids_of_sorted(view, rows)
     columns = [names, pl.Series("annotation_id", (keys & 0xFFFFFFFF).astype(np.int32))]
@@ -160,8 +171,8 @@ def _instance_frame(
             known[at] = True
             columns.append(nullable(f"{SIGNAL_PREFIX}{signal}", values, known))
     for field, held in arrays.items():
-        if wants(ARRAY_COLUMNS[field]):
-            texts = [as_text(held.get((int(k) >> 32, int(k) & 0xFFFFFFFF))) for k in keys]
+        if wants(ARRAY_COLUMNS[field]) and len(held.keys):
+            texts = [held.text(key) for key in keys.tolist()]
             columns.append(pl.Series(ARRAY_COLUMNS[field], texts, dtype=pl.String))
     frame = pl.DataFrame(columns)
     if not wants("origin"):
