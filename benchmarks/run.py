@@ -12,7 +12,18 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ALL = ("import_time", "registration", "save_signals", "trajectory", "export", "loop")
+ALL = (
+    "import_time",
+    "registration",
+    "save_signals",
+    "tags",
+    "curves",
+    "trajectory",
+    "compaction",
+    "memory",
+    "export",
+    "loop",
+)
 LIMIT_S = 150
 
 
