@@ -20,7 +20,9 @@ __all__ = ["CURVE", "LOSS", "SCORE", "TAG", "bare", "curve", "edit", "fill", "me
 LOSS, SCORE, CURVE, TAG = "loss", "score", "lr", "hard"
 _SCORE_EVERY = 10
 """Every so many epochs a second signal is saved, for the export."""
-_MOST_WAITING = 4_000_000
+_VALUES = "history/kind=sample"
+_MOST_WAITING = 500_000
+"""Rows of one flush: as many as make one due in a training run."""
 _BUCKETS = 2_000
 
 
@@ -49,7 +51,7 @@ def fill(root: Path, shape: Shape) -> None:
 
     taken_s = seconds(save)
     saved = shape.rows + -(-shape.epochs // _SCORE_EVERY) * shape.samples
-    stored, files = size_of(root / "history/kind=sample")
+    stored, files = size_of(root / _VALUES)
     row(
         "save until it is Parquet",
         f"{saved / taken_s / 1e6:.2f}M rows/s, {stored / saved:.2f} B/row, {files} files",
@@ -115,33 +117,34 @@ def merge(root: Path, *, archive: bool) -> None:
     if not hasattr(Ledger, "compact"):
         row(what, "not in this version")
         return
-    before, files_before = size_of(root / "history")
-    rows = _rows_of(root)
+    before = _rows_by_file(root)
     floor_s = seconds(lambda: _rewrite(root))
     ledger = Ledger(root)
     peak = Peak()
     taken_s = seconds(lambda: ledger.compact(archive=archive))
     mib = peak.mib()
     ledger.close()
-    after, files = size_of(root / "history/kind=sample")
+    after = _rows_by_file(root)
+    assert sum(before.values()) == sum(after.values()), "merging changed the number of rows"
+    total = sum(before.values())
+    merged = sum(rows for path, rows in before.items() if path not in after)
     row(
         what,
-        f"{rows / taken_s / 1e6:.2f}M rows/s, {after / rows:.2f} B/row, {mib:.0f} MiB",
-        f"pyarrow rewrites {rows / floor_s / 1e6:.2f}M rows/s, before {before / rows:.2f} B/row",
+        f"{merged:,} rows, {merged / taken_s / 1e6:.2f}M rows/s, {mib:.0f} MiB",
+        f"pyarrow rewrites {total / floor_s / 1e6:.2f}M rows/s",
     )
-    row("files of the history", f"{files_before} before, {files} after")
+    size, _ = size_of(root / _VALUES)
+    row("files of the history", f"{len(before)}, then {len(after)}; {size / total:.2f} B/row")
 
 
-def _rows_of(root: Path) -> int:
-    return sum(
-        pq.read_metadata(p).num_rows for p in (root / "history/kind=sample").rglob("*.parquet")
-    )
+def _rows_by_file(root: Path) -> dict[Path, int]:
+    return {path: pq.read_metadata(path).num_rows for path in (root / _VALUES).rglob("*.parquet")}
 
 
 def _rewrite(root: Path) -> None:
     """Every row group read and written again, in the order in which it stands."""
     path = root.parent / "rewritten.parquet"
-    for source in (root / "history/kind=sample").rglob("*.parquet"):
+    for source in (root / _VALUES).rglob("*.parquet"):
         with (
             pq.ParquetFile(source) as file,
             pq.ParquetWriter(
