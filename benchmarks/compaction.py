@@ -24,7 +24,7 @@ def fill() -> None:
     """Four million rows in many small segments, as a training run leaves them."""
     draw = np.random.default_rng(0)
     level = draw.gamma(2.0, 0.5, SAMPLES).astype(np.float32)
-    options = LedgerOptions(**({"compact": False} if hasattr(Ledger, "compact") else {}))
+    options = LedgerOptions(compact=False)
     ledger = Ledger("run", options=options)
     rows = ledger.register("train", range(SAMPLES))
     step = 0

@@ -102,8 +102,11 @@ class Training:
             wl.tag_samples(ids, "odd", "add" if present else "remove")
             self.tagged[places] = present
         if self.step % _DISCARD_EVERY == 0:
-            wl.discard_samples(ids, present)
-            self.discarded[places] = present
+            # Always the same ones: each set of discarded samples is an experiment with
+            # folders of its own, and their number may grow with what the user does.
+            discarded = self.step // _DISCARD_EVERY % 2 == 0
+            wl.discard_samples([f"train/{place}" for place in range(_EDITED)], discarded)
+            self.discarded[:_EDITED] = discarded
 
     def truth(self) -> dict[str, list[int]]:
         """What must be found, by place of the sample."""
