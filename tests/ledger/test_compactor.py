@@ -92,6 +92,18 @@ def test_an_archive_is_one_small_file_of_each_partition(tmp_path: Path) -> None:
     assert sample_rows(root) == expected(7)
 
 
+def test_an_archive_of_a_single_flush_comes_to_its_end(tmp_path: Path) -> None:
+    """A run of one flush, whose journal is one file too, is archived once and no more."""
+    ledger = Ledger(tmp_path / "run", options=QUIET)
+    fill(ledger, flushes=1)
+    ledger.close()
+    ledger = Ledger(tmp_path / "run", options=QUIET)
+    assert ledger.compact(archive=True) > 0
+    assert ledger.compact(archive=True) == 0
+    ledger.close()
+    assert sample_rows(tmp_path / "run") == expected(1)
+
+
 def test_a_living_run_merges_by_itself(tmp_path: Path) -> None:
     """While values are saved, a process of its own merges what the flushes left."""
     root = tmp_path / "run"

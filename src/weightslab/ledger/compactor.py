@@ -92,10 +92,10 @@ class Compactor:
         return [_Whole(found, self._tier(found)) for found in current_ranges(folder)]
 
     def _tier(self, found: FileRange) -> int:
-        """Tier of a file that no partition knows; the files of one flush are tier 0."""
-        if found.first == found.last:
-            return 0
+        """Tier of a file that no partition knows; what a flush left is tier 0 until archived."""
         tier = self._tiers.get(found.path)
+        if tier is None and found.first == found.last:
+            return 0
         if tier is None:
             tier = self._tiers[found.path] = int(read_footer(found.path).get("tier", 0))
         return tier
