@@ -299,6 +299,23 @@ def test_a_reader_in_another_process_sees_every_row_while_files_are_merged(tmp_p
         writer.communicate()
 
 
+def test_what_a_child_merged_is_not_cleared_away_by_another_writer(tmp_path: Path) -> None:
+    """A merged file that waits for its name is its living writer's, not its dead child's."""
+    ledger = Ledger(tmp_path / "run", options=LedgerOptions(flush_interval_s=3600))
+    fill(ledger, FAN)
+    ledger._writer.publish(bases=True)
+    with ledger._flusher.lock:
+        ledger._writer.compact()
+        child = ledger._writer._compactor._child
+        assert child is not None
+        child._process.wait(60)
+        Ledger(tmp_path / "run").close()
+        ledger._writer.compact()
+    ledger.close()
+    assert ledger.notices.messages() == []
+    assert any(read_tier(path) for path in files(tmp_path / "run", "history/kind=sample"))
+
+
 def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     """A killed run leaves no process behind, and its unfinished merge is removed later."""
     script = """

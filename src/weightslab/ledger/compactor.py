@@ -303,7 +303,7 @@ class _Child:
         for _, result in self.results():
             if "path" in result:
                 files.remove(Path(result["path"]))
-        for path in self._folder.glob(f"{self._process.pid}-*"):
+        for path in self._folder.glob(f"{os.getpid()}-{self._process.pid}-*"):
             files.remove(path)
 
     def disown(self) -> None:
