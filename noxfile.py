@@ -53,3 +53,24 @@ def bench(session: nox.Session) -> None:
     """Print every measured goal as a ratio to a floor of the same run."""
     install(session, ".[demo]")
     session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+@nox.session
+def crash(session: nox.Session) -> None:
+    """Kill the processes of a run a thousand times; nothing may be lost, doubled or wrong."""
+    install(session, ".")
+    session.run("python", "-m", "tests.crash.suite", *session.posargs, env=SCRATCH_THREADS)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Train for half an hour; memory and files must stay flat."""
+    install(session, ".")
+    session.run("python", "-m", "tests.soak.suite", *session.posargs, env=SCRATCH_THREADS)
+
+
+@nox.session
+def scale(session: nox.Session) -> None:
+    """Write and ask 100 million rows; DuckDB and PySpark (where there is Java) must agree."""
+    install(session, ".", *group("scale"))
+    session.run("python", "-m", "tests.scale.suite", *session.posargs, env=SCRATCH_THREADS)

@@ -12,7 +12,19 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ALL = ("import_time", "registration", "save_signals", "trajectory", "recent", "export", "loop")
+ALL = (
+    "import_time",
+    "registration",
+    "save_signals",
+    "tags",
+    "curves",
+    "trajectory",
+    "recent",
+    "compaction",
+    "memory",
+    "export",
+    "loop",
+)
 LIMIT_S = 150
 
 

@@ -92,6 +92,18 @@ def test_an_archive_is_one_small_file_of_each_partition(tmp_path: Path) -> None:
     assert sample_rows(root) == expected(7)
 
 
+def test_an_archive_of_a_single_flush_comes_to_its_end(tmp_path: Path) -> None:
+    """A run of one flush, whose journal is one file too, is archived once and no more."""
+    ledger = Ledger(tmp_path / "run", options=QUIET)
+    fill(ledger, flushes=1)
+    ledger.close()
+    ledger = Ledger(tmp_path / "run", options=QUIET)
+    assert ledger.compact(archive=True) > 0
+    assert ledger.compact(archive=True) == 0
+    ledger.close()
+    assert sample_rows(tmp_path / "run") == expected(1)
+
+
 def test_a_living_run_merges_by_itself(tmp_path: Path) -> None:
     """While values are saved, a process of its own merges what the flushes left."""
     root = tmp_path / "run"
@@ -285,6 +297,23 @@ def test_a_reader_in_another_process_sees_every_row_while_files_are_merged(tmp_p
     finally:
         writer.kill()
         writer.communicate()
+
+
+def test_what_a_child_merged_is_not_cleared_away_by_another_writer(tmp_path: Path) -> None:
+    """A merged file that waits for its name is its living writer's, not its dead child's."""
+    ledger = Ledger(tmp_path / "run", options=LedgerOptions(flush_interval_s=3600))
+    fill(ledger, FAN)
+    ledger._writer.publish(bases=True)
+    with ledger._flusher.lock:
+        ledger._writer.compact()
+        child = ledger._writer._compactor._child
+        assert child is not None
+        child._process.wait(60)
+        Ledger(tmp_path / "run").close()
+        ledger._writer.compact()
+    ledger.close()
+    assert ledger.notices.messages() == []
+    assert any(read_tier(path) for path in files(tmp_path / "run", "history/kind=sample"))
 
 
 def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:

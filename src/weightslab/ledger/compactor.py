@@ -109,10 +109,10 @@ class Compactor:
         return piece
 
     def _tier(self, found: FileRange) -> int:
-        """Tier of a file that no partition knows; the files of one flush are tier 0."""
-        if found.first == found.last:
-            return 0
+        """Tier of a file that no partition knows; what a flush left is tier 0 until archived."""
         tier = self._tiers.get(found.path)
+        if tier is None and found.first == found.last:
+            return 0
         if tier is None:
             tier = self._tiers[found.path] = int(read_footer(found.path).get("tier", 0))
         return tier
@@ -323,7 +323,7 @@ class _Child:
         for _, result in self.results():
             if "path" in result:
                 files.remove(Path(result["path"]))
-        for path in self._folder.glob(f"{self._process.pid}-*"):
+        for path in self._folder.glob(f"{os.getpid()}-{self._process.pid}-*"):
             files.remove(path)
 
     def disown(self) -> None:

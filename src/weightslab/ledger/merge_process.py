@@ -28,12 +28,15 @@ _WATCH_S = 0.5
 
 def main() -> None:
     """Do what standard input asks for."""
-    threading.Thread(target=_end_with, args=(int(sys.argv[1]),), daemon=True).start()
+    parent = int(sys.argv[1])
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     os.nice(19)
     order = json.loads(sys.stdin.readline())
     files, folder = Files(), Path(order["folder"])
     for number, words in enumerate(order["jobs"]):
-        done = _done(files, folder / f"{os.getpid()}-{number}-merged", words)
+        # Named by the one who gives them their place: whoever clears up after processes that
+        # are gone must not take them when this one has done its work.
+        done = _done(files, folder / f"{parent}-{os.getpid()}-{number}-merged", words)
         sys.stdout.write(json.dumps(done) + "\n")
         sys.stdout.flush()
 
