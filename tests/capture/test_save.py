@@ -212,7 +212,7 @@ def test_what_is_refused(signals: Any, ids: Any, options: dict[str, Any], messag
     ledger = current().ledger
     ledger._store.drain()
     assert len(ledger.ids) == 0
-    assert not any(ledger._store.signal_names(kind) for kind in ("sample", "global"))
+    assert not any(ledger._store.history.signal_names(kind) for kind in ("sample", "global"))
 
 
 class _Saves(Dataset[str]):

@@ -123,7 +123,7 @@ def read_ledger(root: Path) -> dict[tuple[str, int], list[tuple[int, float]]]:
     ledger = Ledger(root, mode="r")
     found: dict[tuple[str, int], list[tuple[int, float]]] = {}
     for view in ledger.views():
-        for key, chunk in view.store.read("sample"):
+        for key, chunk in view.store.history.read("sample"):
             for row, step, value in zip(
                 chunk.columns["sample"].tolist(),
                 chunk.columns["step"].tolist(),

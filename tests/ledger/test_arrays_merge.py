@@ -153,8 +153,8 @@ def test_a_ledger_goes_on_with_merged_files(tmp_path: Path, memory: int) -> None
     store = ledger.views()[0].store
     with store.lock:
         store.arrays.merged(paths[1:4], target)
-        store.retire(paths[1:4])
-    for path in store.removable():
+        store.pins.retire(paths[1:4])
+    for path in store.pins.removable():
         path.unlink()
     assert [f.name[7:] for f in sorted(folder.iterdir())] == [
         "000000001-000000001.parquet",

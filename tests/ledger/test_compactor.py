@@ -136,7 +136,7 @@ def test_a_file_is_not_removed_under_whoever_reads_it(tmp_path: Path) -> None:
     root = tmp_path / "run"
     ledger = Ledger(root, options=QUIET)
     fill(ledger, FAN)
-    scan = ledger._store.scan("sample", signals=["loss"])
+    scan = ledger._store.history.scan("sample", signals=["loss"])
     first = next(scan)[1]
     assert ledger.compact() > 0
     assert len(files(root, "history/kind=sample")) == FAN + 1
@@ -285,7 +285,9 @@ def test_a_reader_in_another_process_sees_every_row_while_files_are_merged(tmp_p
             def steps(reader: Ledger = reader) -> np.ndarray:
                 (view,) = reader.views()
                 time.sleep(0.03)  # files may go between the look and the read
-                ((_, chunk),) = view.store.read("sample", signals=["loss"], rows=np.array([1]))
+                ((_, chunk),) = view.store.history.read(
+                    "sample", signals=["loss"], rows=np.array([1])
+                )
                 return chunk.columns["step"]
 
             found = reader.look(steps)

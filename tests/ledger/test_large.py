@@ -148,7 +148,7 @@ def test_a_pack_that_is_read_is_not_removed(tmp_path: Path) -> None:
     ledger.flush()
     store = ledger.views()[0].store
     (path,) = packs(tmp_path)
-    with store.pinned([path]):
+    with store.pins.pinned([path]):
         ledger.append_arrays("preds", rows, noise(2))
         ledger.flush()
         assert path.exists()

@@ -27,7 +27,7 @@ def test_a_saved_value_is_read_before_any_flush(tmp_path: Path) -> None:
     """A value is part of every answer as soon as its saving call has returned."""
     ledger = Ledger(tmp_path)
     fill(ledger)
-    ((_, chunk),) = ledger.views()[0].store.read("sample")
+    ((_, chunk),) = ledger.views()[0].store.history.read("sample")
     assert chunk.columns["value"].tolist() == [0, 1, 2, 1, 2, 3, 2, 3, 4, 3, 4, 5]
     ledger.close()
 
@@ -204,7 +204,7 @@ def test_a_curve_has_one_value_per_step(tmp_path: Path) -> None:
     ledger.flush()
     ledger.append_samples({"val": np.array([4.0] * 4)}, rows[2:], step=3)
     ledger.close()
-    ((_, curve),) = Ledger(tmp_path, mode="r").views()[0].store.read("global")
+    ((_, curve),) = Ledger(tmp_path, mode="r").views()[0].store.history.read("global")
     assert curve.columns["value"].tolist() == [3.0]
     assert (curve.columns["min"][0], curve.columns["max"][0], curve.columns["count"][0]) == (
         1,
@@ -220,7 +220,7 @@ def test_of_a_scalar_saved_again_the_newest_stays(tmp_path: Path) -> None:
         ledger.append_scalars({"lr": value}, step=1)
         ledger.flush()
     ledger.close()
-    ((_, curve),) = Ledger(tmp_path, mode="r").views()[0].store.read("global")
+    ((_, curve),) = Ledger(tmp_path, mode="r").views()[0].store.history.read("global")
     assert curve.columns["value"].tolist() == [0.25]
 
 

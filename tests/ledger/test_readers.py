@@ -34,7 +34,7 @@ def test_a_reader_beside_a_writer_sees_every_acknowledged_row_at_any_moment(tmp_
 
             def look(reader: Ledger = reader) -> tuple[np.ndarray, list[str]]:
                 (view,) = reader.views()
-                ((_, chunk),) = view.store.read("sample", signals=["loss"])
+                ((_, chunk),) = view.store.history.read("sample", signals=["loss"])
                 names = view.store.ids.names(np.unique(chunk.columns["sample"]))
                 return np.sort(chunk.columns["step"])[::2], names
 
@@ -74,7 +74,7 @@ def steps_by_writer(reader: Ledger) -> dict[str, list[int]]:
     return {
         view.writer: [
             step
-            for _, chunk in view.store.read("sample", signals=["loss"])
+            for _, chunk in view.store.history.read("sample", signals=["loss"])
             for step in chunk.columns["step"].tolist()
         ]
         for view in reader.views()

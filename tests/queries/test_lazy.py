@@ -105,8 +105,8 @@ def test_pieces_are_the_history_in_order(
     ledger: Ledger, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An export's pieces, however small, add up to the history in its order."""
-    sweep = ledger._store.sweep
-    monkeypatch.setattr(ledger._store, "sweep", lambda *a, **k: sweep(*a, **k, most_rows=9))
+    sweep = ledger._store.history.sweep
+    monkeypatch.setattr(ledger._store.history, "sweep", lambda *a, **k: sweep(*a, **k, most_rows=9))
     pieces = list(history_pieces(ledger, kind))
     if kind != "global":
         assert max(map(len, pieces)) < 30

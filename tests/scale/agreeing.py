@@ -56,7 +56,7 @@ def _ours(root: Path, shape: Shape) -> Answers:
     (view,) = Ledger(root, mode="r").views()
     sums, by_epoch = np.zeros(shape.samples), np.zeros(shape.epochs)
     count = 0
-    for _, chunk in view.store.scan("sample", signals=[LOSS]):
+    for _, chunk in view.store.history.scan("sample", signals=[LOSS]):
         sample, step, value = (chunk.columns[n] for n in ("sample", "step", "value"))
         by_epoch += np.bincount(step // shape.steps, value, shape.epochs)
         sums += np.bincount(sample, value, shape.samples)

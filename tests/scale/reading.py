@@ -77,7 +77,9 @@ def of_some(root: Path, shape: Shape) -> None:
         (view,) = session.ledger.views()
 
         def columns() -> None:
-            found = sum(len(c) for _, c in view.store.read("sample", signals=[LOSS], rows=rows))
+            found = sum(
+                len(c) for _, c in view.store.history.read("sample", signals=[LOSS], rows=rows)
+            )
             assert found == 256 * shape.epochs, f"expected {256 * shape.epochs} rows, got {found}"
 
         first_s = seconds(columns)
@@ -99,7 +101,7 @@ def of_all(root: Path, shape: Shape) -> None:
 
     def mean() -> float:
         total, count = 0.0, 0
-        for _, chunk in view.store.scan("sample", signals=[LOSS]):
+        for _, chunk in view.store.history.scan("sample", signals=[LOSS]):
             total += float(chunk.columns["value"].sum())
             count += len(chunk)
         assert count == shape.rows, f"expected {shape.rows} rows, got {count}"

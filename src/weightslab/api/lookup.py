@@ -47,7 +47,9 @@ def known_ids(session: Session, sample_id: object) -> list[str] | None:
 
 def say_unknown_signals(session: Session, asked: Iterable[str] | None, kind: Kind) -> None:
     """Say which of the signals that were asked for nobody has saved at this layer."""
-    known = {name for view in session.ledger.views() for name in view.store.signal_names(kind)}
+    known = {
+        name for view in session.ledger.views() for name in view.store.history.signal_names(kind)
+    }
     for name in asked or ():
         if name not in known:
             _say(session, f"{kind} signal", name, known)
@@ -61,7 +63,7 @@ def say_unknown_hashes(session: Session, asked: Iterable[str] | None) -> None:
     for view in session.ledger.views():
         with view.store.lock:
             known.update(
-                key.experiment_hash for key in view.store.partitions if key.experiment_hash
+                key.experiment_hash for key in view.store.history.partitions if key.experiment_hash
             )
     for name in asked:
         if name not in known:

@@ -35,7 +35,7 @@ def small_arrays(store: Store, name: str) -> tuple[ArrayColumn, Instances]:
             instances = dict(store.arrays.instances.get(name, {}))
             paths = store.arrays.files()
             # Before the lock goes: what is merged meanwhile stays for us.
-            reading.enter_context(store.pinned(paths))
+            reading.enter_context(store.pins.pinned(paths))
         for file in _opened(store, paths):
             with _damage_said(store, file.path):
                 for record in file.records(name):
@@ -58,7 +58,7 @@ def held_keys(store: Store, name: str, rows: npt.NDArray[np.int64] | None = None
             of_instances = _keys(store.arrays.instances.get(name, {}))
             waiting, packs = store.large.look(name)
             paths = store.arrays.files()
-            reading.enter_context(store.pinned(paths))
+            reading.enter_context(store.pins.pinned(paths))
         parts = [f.fields[name].keys for f in _opened(store, paths) if name in f.fields]
     parts += [own << 32, np.sort(of_instances), np.sort(_keys(waiting))]
     parts += [keys for _, keys in packs]
@@ -85,7 +85,7 @@ def read_arrays(store: Store, name: str, keys: Keys) -> Arrays:
             waiting, packs = store.large.look(name)
             small = _in_memory(store, name, keys)
             paths = store.arrays.files()
-            reading.enter_context(store.pinned([*paths, *(file.path for file, _ in packs)]))
+            reading.enter_context(store.pins.pinned([*paths, *(file.path for file, _ in packs)]))
         # Large ones first: where a small one came later, they were let go.
         found = {key: plain(waiting[key]) for key in keys.tolist() if key in waiting}
         for file, alive in packs:
@@ -142,4 +142,4 @@ def _damage_said(store: Store, path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
-        store.missed(path, error)
+        store.history.missed(path, error)

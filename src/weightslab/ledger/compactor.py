@@ -82,7 +82,7 @@ class Compactor:
                     key.kind,
                     [s for s in partition.segments if key.kind == "global" or s.lsn <= covered],
                 )
-                for key, partition in self._store.partitions.items()
+                for key, partition in self._store.history.partitions.items()
             ]
         found.append(("journal", self._pieces(self._layout.journal(writer))))
         arrays = self._layout.family("arrays", writer)
@@ -218,7 +218,7 @@ class Compactor:
             self._files.take_place(path, job.target)
         self._tiers[job.target] = job.tier
         self._show(job, rows)
-        self._store.retire(path for path in job.inputs if path != job.target)
+        self._store.pins.retire(path for path in job.inputs if path != job.target)
 
     def _show(self, job: MergeJob, rows: int) -> None:
         """Let readers of this process see the merged segment instead of its inputs."""
@@ -227,7 +227,7 @@ class Compactor:
             if job.kind == "arrays":
                 self._store.arrays.merged(job.inputs, job.target)
                 return
-            for partition in self._store.partitions.values():
+            for partition in self._store.history.partitions.values():
                 held = [s for s in partition.segments if s.path in inputs]
                 if held:
                     first, last = held[0], held[-1]
@@ -244,7 +244,7 @@ class Compactor:
                     break
 
     def _remove_retired(self) -> None:
-        for path in self._store.removable():
+        for path in self._store.pins.removable():
             try:
                 with self._rest:
                     self._files.remove(path)

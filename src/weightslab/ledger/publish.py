@@ -72,7 +72,7 @@ class Publisher:
             arrays = list(store.pending.arrays)
             # The latest values are taken before the tails let go of them.
             store.drain()
-            tails = [(p, list(p.tail)) for p in store.partitions.values() if p.tail]
+            tails = [(p, list(p.tail)) for p in store.history.partitions.values() if p.tail]
         self._ids(sequence, lsn, total)
         if journal:
             self._journal(sequence, journal)
@@ -94,8 +94,8 @@ class Publisher:
 
     def _retire(self, paths: list[Path]) -> None:
         """Remove files that are needed no more, each when nobody reads it."""
-        self._store.retire(paths)
-        for path in self._store.removable():
+        self._store.pins.retire(paths)
+        for path in self._store.pins.removable():
             self._files.remove(path)
 
     def _ids(self, sequence: int, lsn: int, total: int) -> None:
@@ -181,7 +181,7 @@ class Publisher:
             categories = {
                 name: list(column.categories) for name, column in store.samples.categories.items()
             }
-            signals = {self._folder(key.signal): key.signal for key in store.partitions}
+            signals = {self._folder(key.signal): key.signal for key in store.history.partitions}
         known = (tuple(tags), repr(categories), len(signals))
         if known == self._registered:
             return

@@ -210,7 +210,7 @@ def _take_history(
 ) -> None:
     """Take up segments, and the latest values of those that the snapshot does not cover."""
     for found in sorted(history, key=lambda f: f.segment.first):
-        store.partition(found.key).segments.append(found.segment)
+        store.history.partition(found.key).segments.append(found.segment)
         marks.history = max(marks.history, found.segment.lsn)
         marks.rows = max(marks.rows, found.segment.samples)
     recent = [f for f in history if f.key.kind != "global" and f.segment.lsn > marks.signals]

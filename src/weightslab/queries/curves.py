@@ -69,7 +69,7 @@ def _buckets(
         found = [
             blocks
             for view in ledger.views()
-            for blocks in view.store.blocks(signal, hashes, size=size, span=span)
+            for blocks in view.store.history.blocks(signal, hashes, size=size, span=span)
         ]
         return _chosen(found, launch, span)
 

@@ -65,7 +65,9 @@ def history_frame(
             rows = None if sample_ids is None else _rows(view, sample_ids, home)
             if rows is not None and not len(rows):
                 continue
-            for key, chunk in view.store.read(kind, signals=wanted, hashes=hashes, rows=rows):
+            for key, chunk in view.store.history.read(
+                kind, signals=wanted, hashes=hashes, rows=rows
+            ):
                 kept = _of_annotations(chunk, annotation_ids) if kind == "instance" else chunk
                 if len(kept):
                     frames.append(_frame(view, key, kept))
@@ -97,12 +99,12 @@ def history_pieces(
     schema = HISTORY_COLUMNS[kind]
     views = ledger.views()
     wanted = None if signals is None else {signal_name(name) for name in signals}
-    names = dict.fromkeys(name for view in views for name in view.store.signal_names(kind))
+    names = dict.fromkeys(name for view in views for name in view.store.history.signal_names(kind))
     for name in names:
         if wanted is not None and name not in wanted:
             continue
         for view in views:
-            for key, chunk in view.store.sweep(kind, signals=[name], hashes=hashes):
+            for key, chunk in view.store.history.sweep(kind, signals=[name], hashes=hashes):
                 kept = _of_annotations(chunk, annotation_ids) if kind == "instance" else chunk
                 if len(kept):
                     yield _frame(view, key, kept).select(*schema).cast(schema)  # type: ignore[arg-type]
@@ -134,7 +136,7 @@ def _curves(
 ) -> list[pl.DataFrame]:
     chunks: dict[PartitionKey, list[Chunk]] = {}
     for view in ledger.views():
-        for key, chunk in view.store.read("global", signals=signals, hashes=hashes):
+        for key, chunk in view.store.history.read("global", signals=signals, hashes=hashes):
             chunks.setdefault(key, []).append(chunk)
     frames = []
     for key, parts in chunks.items():
@@ -180,7 +182,9 @@ def _trajectories(
     for view in ledger.views():
         for name in sample_ids:
             for row in _rows(view, [name], home):
-                for key, chunk in view.store.read("sample", signals=wanted, rows=np.array([row])):
+                for key, chunk in view.store.history.read(
+                    "sample", signals=wanted, rows=np.array([row])
+                ):
                     if len(chunk):
                         steps, values = chunk.columns["step"], chunk.columns["value"]
                         found.append((key.signal, name, steps, values, key.experiment_hash))

@@ -61,7 +61,7 @@ def _pieces(
 ) -> Iterator[tuple[View, PartitionKey, Chunk]]:
     try:
         for view in ledger.views():
-            for key, chunk in view.store.scan(kind, signals=signals, hashes=hashes):
+            for key, chunk in view.store.history.scan(kind, signals=signals, hashes=hashes):
                 yield view, key, chunk
     except FileNotFoundError as error:
         raise FolderError(

@@ -114,7 +114,7 @@ def _ages(view: View, contested: pl.DataFrame, signals: list[str] | None) -> pl.
             continue
         found = [view.store.ids.find(name) for name in names] if len(names) <= _FEW else None
         rows = None if found is None else np.array(sorted(r for r in found if r is not None))
-        for _, chunk in view.store.read(kind, signals=signals, rows=rows):
+        for _, chunk in view.store.history.read(kind, signals=signals, rows=rows):
             columns: dict[str, Any] = chunk.columns
             part = pl.DataFrame(
                 {
