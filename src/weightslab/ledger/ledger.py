@@ -74,8 +74,9 @@ class Ledger:
     (microseconds); it counts as saved when the call returns, and a killed process
     loses none. One background thread turns the log into Parquet segments. Each
     process writes folders of its own, `writer=<rank>-<n>`, behind a lock of the
-    operating system; readers need no lock. Inside, samples are dense int32 rows,
-    local to a writer and joined by id.
+    operating system; readers need no lock. What the others edit arrives within
+    `sync_interval_s`: of two edits of a sample the newest wins. Inside,
+    samples are dense int32 rows, local to a writer and joined by id.
 
     A disk that fails never stops a training run: rows wait in memory (bounded;
     beyond that they are dropped and counted), it is said once, and writing goes on

@@ -16,7 +16,8 @@ class LedgerOptions:
     flush_rows: int = 500_000
     """Rows that make a flush due earlier."""
     sync_interval_s: float = 1.0
-    """What a power loss can cost; a killed process loses nothing."""
+    """What a power loss can cost (a killed process loses nothing), and how long an edit of
+    another process takes to arrive."""
     base_interval_s: float = 120.0
     """Shortest time between whole snapshots of the sample table."""
     compact: bool = True

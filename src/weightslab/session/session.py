@@ -323,13 +323,15 @@ class Session:
         """Rows of ids that another writer of the folder knows, and the ids that none does."""
         rows, unknown = [], []
         others = [v.store.ids for v in self.ledger.views() if v.writer != self.ledger.writer]
-        for name in names:
-            found = [(ids, ids.find(name)) for ids in others]
-            seen = [(i, row) for i, row in found if row is not None and i.origins_of(row)]
+        theirs = [(ids, find_rows(ids, names, self.home)) for ids in others]
+        for at, name in enumerate(names):
+            found = [(ids, row) for ids, known in theirs if (row := known[at]) is not None]
+            seen = [(ids, row) for ids, row in found if ids.origins_of(row)]
             if seen:
+                # By what it is called there: a bare id, or a place that has got a name, is
+                # no other sample. It is theirs: here it has no origin until it is seen.
                 ids, row = seen[0]
-                # By what the sample is called there: a place may have got a name since.
-                rows += self.ledger.ids.add([ids.name(row)], ids.origins_of(row)[0]).tolist()
+                rows += self.ledger.ids.add([ids.name(row)], None).tolist()
             else:
                 unknown.append(name)
         return rows, unknown
