@@ -216,18 +216,28 @@ def write_arrays(records: Sequence[tuple[int, ArrayRecord]], lsn: int, stream: B
             at = np.concatenate([np.arange(count) for count in counts])
             items = np.array([r.values.nbytes // max(1, len(r.rows)) for _, r in own], np.int64)
             chosen = newest(keys, lsns)
-            alike = len({(r.values.dtype.str, r.values.shape[1:]) for _, r in own}) == 1
-            whole = np.concatenate([r.values for _, r in own]) if alike else None
+            values = [record.values for _, record in own]
             for run in runs(items[source[chosen]]):
                 some = chosen[run]
-                if whole is not None:
-                    # By its own dtype: concatenating may have changed the order of bytes.
-                    block = Block.of_values(whole[some].astype(own[0][1].values.dtype, copy=False))
-                else:
-                    places = zip(source[some].tolist(), at[some].tolist(), strict=True)
-                    block = Block.of_arrays([own[n][1].values[place, ...] for n, place in places])
+                block = _gathered(values, source[some], at[some])
                 writer.write(field, keys[some], lsns[some], block)
         writer.finish(lsn)
+
+
+def _gathered(
+    values: Sequence[npt.NDArray[Any]],
+    source: npt.NDArray[np.int64],
+    at: npt.NDArray[np.int64],
+) -> Block:
+    """The arrays `at` of the records `source`, whose values are `values`; both [n]."""
+    if len({(one.dtype.str, one.shape[1:]) for one in values}) > 1:
+        places = zip(source.tolist(), at.tolist(), strict=True)
+        return Block.of_arrays([values[number][place, ...] for number, place in places])
+    whole = np.empty((len(source), *values[0].shape[1:]), values[0].dtype)
+    order = np.argsort(source, kind="stable")
+    for part in np.split(order, np.flatnonzero(np.diff(source[order])) + 1):
+        whole[part] = values[source[part[0]]][at[part]]
+    return Block.of_values(whole)
 
 
 def newest(keys: Keys, lsns: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 
 __all__ = [
     "arrow",
-    "arrow_binaries",
     "arrow_bools",
     "arrow_lists",
     "arrow_strings",
@@ -44,22 +43,13 @@ def arrow_bools(values: npt.NDArray[np.bool_]) -> pa.Array:
 
 def arrow_strings(values: Sequence[str | None]) -> pa.Array:
     """Strings as Arrow, null where None."""
-    return _arrow_bytes([None if v is None else v.encode() for v in values], pa.string())
-
-
-def arrow_binaries(values: Sequence[bytes | memoryview]) -> pa.Array:
-    """Raw bytes as Arrow."""
-    return _arrow_bytes(values, pa.binary())
-
-
-def _arrow_bytes(values: Sequence[bytes | memoryview | None], kind: pa.DataType) -> pa.Array:
-    known = np.array([value is not None for value in values], np.bool_)
-    sizes = [0 if value is None else len(value) for value in values]
+    encoded = [None if value is None else value.encode() for value in values]
+    known = np.array([value is not None for value in encoded], np.bool_)
     offsets = np.zeros(len(values) + 1, np.int32)
-    np.cumsum(sizes, out=offsets[1:])
+    np.cumsum([0 if value is None else len(value) for value in encoded], out=offsets[1:])
     mask = None if known.all() else pa.py_buffer(np.packbits(known, bitorder="little"))
-    data = pa.py_buffer(b"".join(value for value in values if value is not None))
-    return pa.Array.from_buffers(kind, len(values), [mask, pa.py_buffer(offsets), data])
+    data = pa.py_buffer(b"".join(value for value in encoded if value is not None))
+    return pa.Array.from_buffers(pa.string(), len(values), [mask, pa.py_buffer(offsets), data])
 
 
 def arrow_lists(values: Sequence[npt.NDArray[np.int32]]) -> pa.Array:
