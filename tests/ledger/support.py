@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -80,28 +79,6 @@ class FailingFiles(Files):
     def publish(self, temporary: Path, target: Path, write: Callable[[BinaryIO], object]) -> None:
         self._refuse()
         super().publish(temporary, target, write)
-
-
-class DyingFiles(Files):
-    """Kills the process with SIGKILL just before its n-th change of the folder."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__()
-        self._left = at
-
-    def _count(self) -> None:
-        self._left -= 1
-        if self._left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def rename(self, source: Path, target: Path) -> None:
-        self._count()
-        super().rename(source, target)
-        self._count()
-
-    def remove(self, path: Path) -> None:
-        self._count()
-        super().remove(path)
 
 
 class UnmappedFailingFiles(FailingFiles):

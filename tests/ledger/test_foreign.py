@@ -14,9 +14,9 @@ import pytest
 
 from weightslab.ledger import Ledger, LedgerOptions
 from weightslab.ledger.foreign import WriterEdits
+from weightslab.ledger.frames import LogCursor, log_files
 from weightslab.ledger.journal import read_journal
 from weightslab.ledger.layout import Layout, current_ranges
-from weightslab.ledger.wal import LogCursor, log_files
 
 BUSY = """
 import sys, time, numpy as np

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -14,8 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.ledger.stories import Told, check_run, open_run, tell
 from tests.ledger.support import run_script, sample_rows, samples
 from weightslab.ledger import Ledger
+from weightslab.ledger.files import Files
+from weightslab.notices import Notices
 
 WRITER = """
 import sys, numpy as np
@@ -106,52 +108,97 @@ def test_every_way_to_end_keeps_what_was_saved(tmp_path: Path, ending: str) -> N
 
 
 DYING = """
-import sys, numpy as np
+import os, sys, itertools, numpy as np
 from pathlib import Path
-from tests.ledger.support import DyingFiles
+from tests.ledger.disks import DyingFiles
 from weightslab.ledger import Ledger, LedgerOptions
-root, at = Path(sys.argv[1]), int(sys.argv[2])
-ledger = Ledger(root, files=DyingFiles(at), options=LedgerOptions(
-    flush_interval_s=1e9, log_bytes=1 << 12))
-rows = ledger.ids.block("train", range(4))
-for step in range(3):
-    values = np.full(4, step, np.float32)
-    ledger.append_samples({"loss": values, "acc": -values}, rows, step=step)
-    ledger.edit.tag(rows[step : step + 1], "seen", True)
-    ledger.append_arrays("preds", rows, np.full(4, step))
-    (root.parent / "acknowledged").write_text(str(step + 1))
-    ledger.ids.rename(rows[step : step + 1], [f"name{step}"])
-    ledger.flush()
-ledger.close()
-(root.parent / "finished").touch()
+
+def live(folder, at):
+    ledger = Ledger(folder / "run", files=DyingFiles(at), options=LedgerOptions(
+        flush_interval_s=1e9, log_bytes=1 << 12))
+    rows = ledger.ids.block("train", range(4))
+    for step in range(2):
+        values = np.full(4, step, np.float32)
+        ledger.append_samples({"loss": values, "acc": -values}, rows, step=step)
+        ledger.edit.tag(rows[step : step + 1], "seen", True)
+        ledger.append_arrays("preds", rows, np.full(4, step))
+        (folder / "acknowledged").write_text(str(step + 1))
+        ledger.ids.rename(rows[step : step + 1], [f"name{step}"])
+        ledger.flush()
+    ledger.close()
+
+# Every life is a fork of this process, which has imported everything and started nothing.
+for at in itertools.count():
+    folder = Path(sys.argv[1], str(at))
+    folder.mkdir()
+    child = os.fork()
+    if child == 0:
+        live(folder, at)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status == 0:
+        break
+    assert status == -9, status
 """
 
 
 def test_a_kill_at_every_step_of_publishing_is_exactly_once(tmp_path: Path) -> None:
     """Killed before every single change of the folder, no acknowledged row is lost or doubled."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    at = deaths = 0
-    while True:
-        folder = tmp_path / str(at)
-        folder.mkdir()
-        ended = subprocess.run(
-            [sys.executable, "-c", DYING, str(folder / "run"), str(at)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        if (folder / "finished").exists():
-            break
-        assert ended.returncode == -signal.SIGKILL, ended.stderr
-        deaths += 1
-        if (folder / "acknowledged").exists():
-            steps = int((folder / "acknowledged").read_text())
-            check_dead(folder / "run", steps)
-            Ledger(folder / "run").close()
-            check_dead(folder / "run", steps)
-        at += 1
-    assert deaths > 50
+    run_script(DYING, tmp_path, check=True, path=True)
+    folders = [p.parent for p in tmp_path.glob("*/acknowledged")]
+    assert len(folders) > 60
+    for folder in folders:
+        steps = int((folder / "acknowledged").read_text())
+        check_dead(folder / "run", steps)
+        Ledger(folder / "run").close()
+        check_dead(folder / "run", steps)
+
+
+STORY = """
+import os, sys, itertools
+from pathlib import Path
+from tests.ledger.disks import DyingFiles
+from tests.ledger.stories import Told, tell
+from weightslab.notices import Notices
+
+def live(folder, at):
+    said = os.open(folder / "said", os.O_WRONLY | os.O_CREAT)
+    files = DyingFiles(at, mapped=sys.argv[2] == "mapped")
+    for _ in tell(folder / "run", files, Told(), Notices()):
+        os.write(said, b".")
+    os.write(said, b".")
+
+for at in itertools.count():
+    folder = Path(sys.argv[1], str(at))
+    folder.mkdir()
+    child = os.fork()
+    if child == 0:
+        live(folder, at)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status == 0:
+        break
+    assert status == -9, status
+"""
+
+
+@pytest.mark.parametrize("kind", ["mapped", "appended"])
+def test_a_kill_at_every_change_loses_at_most_what_was_not_saved(tmp_path: Path, kind: str) -> None:
+    """Killed before any change of the folder, all that was saved is there once, and goes on."""
+    told = Told()
+    markers = tell(tmp_path / "whole", Files(), told, Notices())
+    saved = [Told(), *(told.copy() for _ in markers), told]
+    lives = tmp_path / "lives"
+    lives.mkdir()
+    run_script(STORY, lives, kind, check=True, path=True)
+    folders = list(lives.iterdir())
+    assert len(folders) > (120 if kind == "mapped" else 40)
+    for folder in folders:
+        acknowledged = saved[(folder / "said").stat().st_size].without_large(Told())
+        check_run(folder / "run", acknowledged, told)
+        if acknowledged != Told():
+            open_run(folder / "run", Files()).close()
+            check_run(folder / "run", acknowledged, told)
 
 
 def check_dead(root: Path, steps: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -18,6 +19,7 @@ __all__ = [
     "claim_named",
     "claim_writer",
     "clear_temporary",
+    "folders_of",
     "new_launch",
 ]
 
@@ -73,10 +75,9 @@ def claim_writer(files: Files, layout: Layout, rank: int, *, fresh: bool) -> Cla
     while True:
         writer = f"{rank}-{number}"
         folder = layout.log(writer)
-        used = folder.is_dir()
-        if not (fresh and used):
-            files.make_folder(folder)
-            lock = files.lock(folder / "lock")
+        # A folder without the file was made by an attempt that failed: nobody wrote there.
+        if not (fresh and (folder / "lock").exists()):
+            lock = _lock(files, folder)
             if lock is not None:
                 return Claim(writer, lock)
         number += 1
@@ -88,6 +89,19 @@ def claim_named(files: Files, layout: Layout, writer: str) -> Claim | None:
     return None if lock is None else Claim(writer, lock)
 
 
+def _lock(files: Files, folder: Path) -> Lock | None:
+    made = not folder.is_dir()
+    files.make_folder(folder)
+    try:
+        return files.lock(folder / "lock")
+    except OSError:
+        if made:
+            # Or every attempt on a disk that knows no locks would leave a folder.
+            with contextlib.suppress(OSError):
+                files.remove(folder / "lock")
+        raise
+
+
 def clear_temporary(files: Files, layout: Layout) -> None:
     """Remove unfinished files of processes that are gone."""
     if not layout.temporary.is_dir():
@@ -96,6 +110,19 @@ def clear_temporary(files: Files, layout: Layout) -> None:
         owner = path.name.partition("-")[0]
         if owner.isdigit() and not _alive(int(owner)):
             files.remove(path)
+
+
+def folders_of(layout: Layout, writer: str) -> list[Path]:
+    """Every folder that holds something of a writer, those inside before those around them."""
+    leaves = [layout.log(writer), layout.ids(writer), layout.journal(writer)]
+    leaves += [layout.family(name, writer) for name in ("tags", "signals", "arrays")]
+    leaves.append(layout.arrays(writer))
+    leaves += (layout.root / "history").glob(f"kind=*/*/*/writer={writer}")
+    found: dict[Path, None] = {}
+    for leaf in leaves:
+        above = [p for p in leaf.parents if p.is_relative_to(layout.root)]
+        found.update(dict.fromkeys(p for p in (leaf, *above) if p.is_dir()))
+    return sorted(found, key=lambda p: len(p.parts), reverse=True)
 
 
 def _alive(process: int) -> bool:

@@ -11,12 +11,12 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
+from weightslab.ledger.frames import LogCursor, log_files
 from weightslab.ledger.ids import IdStore
 from weightslab.ledger.ids_file import load_ids
 from weightslab.ledger.journal import JournalEntry, read_journal
 from weightslab.ledger.layout import Layout, current_ranges
 from weightslab.ledger.records import CHANGE, decode_change
-from weightslab.ledger.wal import LogCursor, log_files
 
 __all__ = ["OnDamage", "WriterEdits", "read_entries"]
 

@@ -374,8 +374,10 @@ class IdStore:
     def replay(self, op: dict[str, Any], blob: bytes) -> bool:
         """Apply one logged change; False when `op` is none of ours."""
         kind = op["op"]
-        if op.get("start", 0) > self._count:
-            self.fill(op["start"])
+        listed = blob if kind in ("origin", "leave") else b""
+        rows = np.frombuffer(listed, np.int32) if listed else np.array(op.get("rows", ()), np.int32)
+        # More than there are when a disk lost what made them.
+        self.fill(max(op.get("start", 0), int(rows.max(initial=-1)) + 1))
         if kind == "block":
             if op["start"] == self._count:
                 indices = np.frombuffer(blob, np.int64).copy() if blob else None
@@ -390,11 +392,10 @@ class IdStore:
         elif kind == "unname":
             self._apply_unname(op["rows"])
         elif kind == "origin":
-            rows = np.frombuffer(blob, np.int32)
             self._apply_origin(rows, op["origin"])
             self.changed.update(rows.tolist())
         elif kind == "leave":
-            self._apply_leave(np.frombuffer(blob, np.int32))
+            self._apply_leave(rows)
         else:
             return False
         return True

@@ -165,7 +165,8 @@ class Ledger:
 
     def _damaged(self, path: str, error: OSError) -> None:
         self.notices.warn_once(
-            ("damaged", path), f"{path} cannot be read ({error}): it is left out; the rest is whole"
+            ("damaged", path),
+            f"{path} is damaged or cannot be read ({error}): that is left out; the rest is whole",
         )
 
     @property

@@ -56,8 +56,12 @@ class Publisher:
         self._registered: tuple[Any, ...] = ()
         self._rest = rest
 
-    def flush(self, last_lsn: Callable[[], int]) -> int:
+    def flush(
+        self, last_lsn: Callable[[], int], sync_log: Callable[[], None] = lambda: None
+    ) -> int:
         """Publish everything that is logged; gives the log number that files now hold.
+
+        `sync_log` is called before the first file is written.
 
         Raises OSError when the disk does; what was published before it stays
         published, the rest stays pending.
@@ -73,6 +77,7 @@ class Publisher:
             # The latest values are taken before the tails let go of them.
             store.drain()
             tails = [(p, list(p.tail)) for p in store.history.partitions.values() if p.tail]
+        sync_log()
         self._ids(sequence, lsn, total)
         if journal:
             self._journal(sequence, journal)

@@ -18,15 +18,16 @@ import pyarrow.parquet as pq
 
 from weightslab.ledger.arrays import ArrayRecord
 from weightslab.ledger.arrays_file import ArrayFile
+from weightslab.ledger.frames import Frame
 from weightslab.ledger.ids_file import load_ids
 from weightslab.ledger.journal import JournalEntry, read_journal
 from weightslab.ledger.layout import HIVE_NULL, FileRange, Layout, current_ranges
+from weightslab.ledger.log_chain import read_logs
 from weightslab.ledger.partitions import PartitionKey, Segment
 from weightslab.ledger.records import ARRAYS, CHANGE, VALUES, decode_change, decode_values
 from weightslab.ledger.samples_file import load_signals, load_tags
 from weightslab.ledger.segments import footer_of, read_chunk
 from weightslab.ledger.store import Store
-from weightslab.ledger.wal import Frame, log_files, read_log
 
 __all__ = ["Recovered", "load_writer"]
 
@@ -50,6 +51,9 @@ class Recovered:
     """Families whose snapshot is older than what it is made of."""
     covered: int = 0
     """Number of the last record that the snapshot of latest values holds."""
+    logs: tuple[Path, ...] = ()
+    """Log files that were read: once all is published they can go."""
+    unreadable_logs: tuple[Path, ...] = ()
 
 
 class _Watermarks:
@@ -72,7 +76,7 @@ def load_writer(
 ) -> Recovered:
     """Fill an empty store with everything that `writer` left. Reads only.
 
-    A damaged Parquet file is reported through `on_damage` and left out.
+    A damaged file is reported through `on_damage` and left out.
 
     Raises:
         FileNotFoundError: another process, whose writer this is, merged and covered values
@@ -106,7 +110,7 @@ def load_writer(
     # Against the order of publishing (ids, journal, arrays, history, the snapshot of latest
     # values, then the log goes): so a reader beside a living writer finds whatever an earlier
     # look speaks of.
-    frames = _logged(layout, writer)
+    logged = read_logs(layout.log(writer), on_damage)
     history, last = _load_history(layout, writer, on_damage)
     sequence = max(sequence, last)
     marks.signals = each(layout.family("signals", writer), lambda path: load_signals(store, path))
@@ -118,17 +122,22 @@ def load_writer(
     marks.journal = max(each(layout.journal(writer), journal), marks.tags)
     marks.ids = each(layout.ids(writer), lambda path: load_ids(store.ids, path))
     store.pending.ids_from = len(store.ids)
-    for frame in frames:
+    for frame in logged.frames(marks.last, on_damage):
         _apply(frame, store, marks)
-    last = frames[-1].lsn if frames else 0
-    store.ids.fill(max(marks.rows, store.most_rows()))
+    store.ids.fill(max(marks.rows, store.most_rows(), store.samples.edited_rows()))
     stale = set()
     if marks.tags < max(marks.journal, marks.ids):
         stale.add("tags")
     if marks.signals < max(marks.history, marks.ids):
         stale.add("signals")
-    next_lsn = max(last, marks.last) + 1
-    return Recovered(next_lsn, sequence + 1, frozenset(stale), marks.signals)
+    return Recovered(
+        max(logged.last_lsn, marks.last) + 1,
+        sequence + 1,
+        frozenset(stale),
+        marks.signals,
+        tuple(logged.read),
+        tuple(logged.unreadable),
+    )
 
 
 def _as_os_error(error: Exception) -> OSError:
@@ -146,7 +155,7 @@ def _each(
     for attempt in range(_ATTEMPTS):
         loaded, last = [], 0
         gone = False
-        for found in current_ranges(folder):
+        for found in _ranges(folder, on_damage):
             last = max(last, found.last)
             try:
                 loaded.append(load(found))
@@ -160,6 +169,14 @@ def _each(
         if not gone:
             break
     return loaded, last
+
+
+def _ranges(folder: Path, on_damage: Callable[[str, OSError], None]) -> list[FileRange]:
+    try:
+        return current_ranges(folder)
+    except OSError as error:
+        on_damage(str(folder), error)
+        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,18 +249,6 @@ def _apply_latest(store: Store, key: PartitionKey, segment: Segment) -> None:
         store.samples.instances.put(
             key.signal, columns["sample"], columns["annotation_id"], columns["value"]
         )
-
-
-def _logged(layout: Layout, writer: str) -> list[Frame]:
-    """Every whole record of a writer's logs."""
-    frames: list[Frame] = []
-    for path in log_files(layout.log(writer)):
-        try:
-            frames.extend(read_log(path))
-        except FileNotFoundError:
-            # Retired by its living writer while we read: its records are in files.
-            continue
-    return frames
 
 
 def _apply(frame: Frame, store: Store, marks: _Watermarks) -> None:

@@ -95,6 +95,12 @@ class SampleTable:
         self.latest: dict[str, Latest] = {}
         self.instances = InstanceTable()
 
+    def edited_rows(self) -> int:
+        """How many rows the edits speak of."""
+        held = [self.discarded, *self.tags.values()]
+        held += [category.codes >= 0 for category in self.categories.values()]
+        return max(int(column.nonzero()[0].max(initial=-1)) + 1 for column in held)
+
     # Each edit gives the previous codes of `rows`, so that the journal can undo it.
 
     def set_discarded(self, rows: Rows, discarded: bool) -> npt.NDArray[np.int32]:

@@ -1,117 +1,72 @@
 """The write-ahead log: framed records in preallocated, mapped files.
 
-A frame is four 32-bit words (commit, size, checksum, kind), then the payload,
-padded to eight bytes. The commit word is written last and is the size xor a
-constant: a record counts when it is there and the checksum agrees, so a torn
-tail ends the log and never yields a wrong value. Records are numbered from the
-first number in the file's header; that number (lsn) orders everything that a
-writer did.
+Records are numbered from the first number in the file's header; that number
+(lsn) orders everything that a writer did. `frames` has the format.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import threading
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from weightslab.ledger.files import Files, MappedFile
+from weightslab.ledger.frames import (
+    FRAME,
+    HEADER_BYTES,
+    MARK,
+    MARK_AT,
+    encode_frame,
+    encode_header,
+    frame_words,
+)
 
-__all__ = ["Frame", "LogCursor", "LogWriter", "log_files", "read_log"]
+__all__ = ["LogWriter"]
 
-_MAGIC = b"WLLOG\x00\x00\x01"
-_HEADER = struct.Struct("<8sq")
-_FRAME = struct.Struct("<IIII")
 _COMMIT = struct.Struct("<I")
 _REST = struct.Struct("<III")
-_SEAL = 0x5AA5C33C
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One record as it lies in the log."""
-
-    lsn: int
-    kind: int
-    payload: bytes
-
-
-def log_files(folder: Path) -> list[Path]:
-    """Log files of a writer, oldest first."""
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.suffix == ".wal")
-
-
-def read_log(path: Path) -> Iterator[Frame]:
-    """Every whole record of a log file, up to the first torn or missing one."""
-    return LogCursor(path).read()
-
-
-class LogCursor:
-    """A place in a log file that its living writer appends to: behind the last whole record."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._position = 0
-        self._lsn = 0
-
-    def read(self) -> Iterator[Frame]:
-        """Every whole record from here on; what is torn now may be whole at the next call."""
-        with self.path.open("rb", buffering=1 << 18) as stream:
-            if not self._position:
-                head = stream.read(_HEADER.size)
-                if len(head) < _HEADER.size:
-                    return
-                magic, lsn = _HEADER.unpack(head)
-                if magic != _MAGIC:
-                    return
-                self._position, self._lsn = _HEADER.size, lsn
-            stream.seek(self._position)
-            while len(head := stream.read(_FRAME.size)) == _FRAME.size:
-                commit, size, checksum, kind = _FRAME.unpack(head)
-                if commit != (size ^ _SEAL):
-                    return
-                payload = stream.read(size)
-                if len(payload) < size or zlib.crc32(payload, kind) != checksum:
-                    return
-                padding = -size % 8
-                stream.read(padding)
-                frame = Frame(self._lsn, kind, payload)
-                self._lsn += 1
-                self._position += _FRAME.size + size + padding
-                yield frame
 
 
 class _MappedLog:
     """An open log file that is mapped into memory."""
 
-    def __init__(self, files: Files, path: Path, mapped: MappedFile, first_lsn: int) -> None:
+    retired = False
+
+    def __init__(
+        self, files: Files, path: Path, mapped: MappedFile, header: bytes, *, settled: bool
+    ) -> None:
         self.path = path
+        self.anchored = settled
+        """Whether it says that nothing before it is missing."""
         self._files = files
         self._mapped = mapped
         self._view = memoryview(mapped.map)
         self._size = len(mapped.map)
-        self._end = _HEADER.size
+        self._end = HEADER_BYTES
         self._synced = 0
-        _HEADER.pack_into(mapped.map, 0, _MAGIC, first_lsn)
+        self._view[:HEADER_BYTES] = header
 
     def append(self, kind: int, payload: bytes) -> bool:
         size = len(payload)
         end = self._end
-        start = end + _FRAME.size
+        start = end + FRAME.size
         stop = start + size
         if stop + 8 > self._size:
             return False
         view = self._view
         view[start:stop] = payload
-        _REST.pack_into(view, end + 4, size, zlib.crc32(payload, kind), kind)
-        _COMMIT.pack_into(view, end, size ^ _SEAL)
+        commit, *rest = frame_words(kind, payload)
+        _REST.pack_into(view, end + 4, *rest)
+        _COMMIT.pack_into(view, end, commit)
         self._end = stop + (-size % 8)
         return True
+
+    def mark(self) -> None:
+        self._view[MARK_AT:HEADER_BYTES] = MARK
+        self.anchored = True
 
     def sync(self) -> None:
         end = self._end
@@ -128,20 +83,33 @@ class _MappedLog:
 class _AppendedLog:
     """An open log file on a file system that cannot map it."""
 
-    def __init__(self, files: Files, path: Path, size_bytes: int, first_lsn: int) -> None:
+    retired = False
+
+    def __init__(
+        self, files: Files, path: Path, size_bytes: int, header: bytes, *, settled: bool
+    ) -> None:
         self.path = path
+        self.anchored = settled
+        """Whether it says that nothing before it is missing."""
         self._files = files
         self._room = size_bytes
-        self._descriptor = files.open_appending(path)
         self._dirty = True
-        files.write(self._descriptor, _HEADER.pack(_MAGIC, first_lsn))
+        self._marked = False
+        self._descriptor = files.open_appending(path)
+        try:
+            if files.write(self._descriptor, header) != len(header):
+                raise OSError(f"{path}: the log took only a part of its header")
+        except OSError:
+            self.close()
+            with contextlib.suppress(OSError):
+                files.remove(path)
+            raise
 
     def append(self, kind: int, payload: bytes) -> bool:
         size = len(payload)
         if size > self._room:
             return False
-        head = _FRAME.pack(size ^ _SEAL, size, zlib.crc32(payload, kind), kind)
-        frame = head + payload + bytes(-size % 8)
+        frame = encode_frame(kind, payload)
         written = self._files.write(self._descriptor, frame)
         if written != len(frame):
             # A short write leaves a torn tail; what follows it would be unreachable.
@@ -151,13 +119,25 @@ class _AppendedLog:
         self._dirty = True
         return True
 
+    def mark(self) -> None:
+        if not self._marked:
+            self._files.write_at(self._descriptor, MARK, MARK_AT)
+            self._marked = self.anchored = True
+
     def sync(self) -> None:
         if self._dirty:
             self._dirty = False
-            self._files.sync(self._descriptor)
+            try:
+                self._files.sync(self._descriptor)
+            except OSError:
+                self._dirty = True
+                raise
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+_Log = _MappedLog | _AppendedLog
 
 
 class LogWriter:
@@ -165,6 +145,9 @@ class LogWriter:
 
     Not safe for threads by itself: the ledger's lock guards it. `context` gives
     the record that every new file begins with, so that each can be read alone.
+    `older` are log files that an earlier process left, `unsynced` what it may have
+    left in memory: the first `sync` flushes that too, since what is logged now
+    speaks of it.
 
     Raises OSError when a new file cannot be made; the record was not logged then.
     """
@@ -177,19 +160,23 @@ class LogWriter:
         next_lsn: int,
         file_bytes: int,
         context: Callable[[], tuple[int, bytes]],
+        first_number: int = 1,
+        older: Sequence[Path] = (),
+        unsynced: Sequence[Path] = (),
     ) -> None:
         self._files = files
         self._folder = folder
         self._file_bytes = file_bytes
         self._context = context
-        self._current: _MappedLog | _AppendedLog | None = None
-        self._full: list[_MappedLog | _AppendedLog] = []
+        self._current: _Log | None = None
+        self._full: list[_Log] = []
         self._sync_lock = threading.Lock()
-        self._entered: Path | None = None
-        self._closed: list[tuple[Path, int]] = []
-        existing = log_files(folder)
-        self._number = int(existing[-1].stem) if existing else 0
-        self._older = existing
+        self._entered: _Log | None = None
+        self._closed: list[tuple[_Log, int]] = []
+        self._number = first_number - 1
+        self._settled = True
+        self._older = list(older)
+        self._unsynced = [*older, *unsynced]
         self.next_lsn = next_lsn
 
     def append(self, kind: int, payload: bytes) -> int:
@@ -214,14 +201,17 @@ class LogWriter:
         path = self._folder / f"{self._number:06d}.wal"
         kind, context = self._context()
         room = max(self._file_bytes, size + len(context) + 256)
+        settled = self._settled
+        header = encode_header(self.next_lsn, settled=settled)
         mapped = self._files.map_log(path, room)
         if mapped is not None:
-            self._current = _MappedLog(self._files, path, mapped, self.next_lsn)
+            self._current = _MappedLog(self._files, path, mapped, header, settled=settled)
         else:
-            self._current = _AppendedLog(self._files, path, room, self.next_lsn)
+            self._current = _AppendedLog(self._files, path, room, header, settled=settled)
         if not self._current.append(kind, context):
             raise OSError(f"{path}: the log took only a part of a record")
         self.next_lsn += 1
+        self._settled = False
 
     def break_off(self) -> None:
         """Begin a new file with the next record.
@@ -231,40 +221,67 @@ class LogWriter:
         """
         if self._current is not None:
             # Synced and closed by whoever syncs next: not on the training thread.
+            # First into the one list, then out of the other: `sync` reads against that.
             self._full.append(self._current)
-            self._closed.append((self._current.path, self.next_lsn - 1))
+            self._closed.append((self._current, self.next_lsn - 1))
             self._current = None
+
+    def settle(self) -> None:
+        """Begin a new file: all that this log lacks is in published files."""
+        self.break_off()
+        self._settled = True
 
     def sync(self) -> None:
         """Flush what was logged to the disk. Called without the ledger's lock, by any thread."""
         with self._sync_lock:
-            while self._full:
-                full = self._full[0]
-                full.sync()
-                full.close()
-                del self._full[0]
+            self._sync_unsynced()
             current = self._current
-            if current is not None:
-                if current.path != self._entered:
-                    # The file's name is not on the disk before its folder is.
-                    self._files.sync_folder(self._folder)
-                    self._entered = current.path
-                current.sync()
+            logs = list(self._full)
+            full = len(logs)
+            if current is not None and current not in logs:
+                logs.append(current)
+            living = [log for log in logs if not log.retired]
+            if living and living[-1] is not self._entered:
+                # A file's name is not on the disk before its folder is.
+                self._files.sync_folder(self._folder)
+                self._entered = living[-1]
+            for at, log in enumerate(logs):
+                if not log.retired:
+                    log.mark()
+                    log.sync()
+                if at < full:
+                    log.close()
+                    del self._full[0]
+
+    def _sync_unsynced(self) -> None:
+        while self._unsynced:
+            path = self._unsynced[-1]
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_dir():
+                    self._files.sync_folder(path)
+                else:
+                    self._files.sync_file(path)
+            self._unsynced.pop()
 
     def retire(self, upto_lsn: int) -> None:
         """Remove files whose every record, at most `upto_lsn`, is in published files."""
-        for path in self._older:
-            self._files.remove(path)
-        self._older = []
-        done = [entry for entry in self._closed if entry[1] <= upto_lsn]
-        for entry in done:
-            self._files.remove(entry[0])
-            self._closed.remove(entry)
+        while self._older and not self._unsynced:
+            self._files.remove(self._older[0])
+            del self._older[0]
+        while self._closed and self._closed[0][1] <= upto_lsn:
+            after = self._closed[1][0] if len(self._closed) > 1 else self._current
+            if after is not None and not after.anchored:
+                # Without it nobody could tell that nothing is missing before the next one.
+                return
+            log = self._closed[0][0]
+            log.retired = True
+            self._files.remove(log.path)
+            # Whoever syncs next closes it.
+            del self._closed[0]
 
     def finish(self) -> None:
         """Close, and remove every file: all of it is published."""
-        if self._current is not None:
-            self._closed.append((self._current.path, self.next_lsn - 1))
+        self.break_off()
         self.abandon()
         self.retire(self.next_lsn)
 

@@ -7,12 +7,14 @@ writing goes on when the disk does.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from threading import RLock
 
 from weightslab.ledger.beacon import Beacon
-from weightslab.ledger.claim import Claim, claim_writer, clear_temporary
+from weightslab.ledger.claim import Claim, claim_writer, clear_temporary, folders_of
 from weightslab.ledger.compactor import Compactor
 from weightslab.ledger.files import Files, Lock
+from weightslab.ledger.frames import next_number
 from weightslab.ledger.layout import Layout, superseded_ranges
 from weightslab.ledger.options import LedgerOptions
 from weightslab.ledger.publish import Publisher
@@ -64,6 +66,8 @@ class Writer:
         self._unlogged_lsn = 1
         self.gap = False
         """Whether the log lacks records that no file holds yet: it waits for a publish."""
+        self._refused = False
+        """Whether the disk refused something since the last publish."""
         self.name: str | None = None
         """ "<rank>-<n>" once the folder could be claimed."""
 
@@ -76,10 +80,15 @@ class Writer:
         `claim` is that of a writer that is ours already.
         """
         layout = self._layout
+        lock = None
         try:
             claim = claim or claim_writer(self._files, layout, self._rank, fresh=fresh)
+            lock = claim.lock
             clear_temporary(self._files, layout)
+            number = next_number(layout.log(claim.writer))
         except OSError as error:
+            if lock is not None:
+                lock.release()
             self.disk_failed(error)
             return False
         if fresh:
@@ -87,6 +96,8 @@ class Writer:
         else:
             found = load_writer(layout, claim.writer, self._store, self._on_damage)
             self._remove_superseded(claim.writer)
+        for path in found.unreadable_logs:
+            self._set_aside(path)
         self._lock = claim.lock
         self.name = claim.writer
         self._beacon = Beacon(self._files, layout.log(claim.writer))
@@ -100,6 +111,10 @@ class Writer:
             next_lsn=found.next_lsn,
             file_bytes=self._options.log_bytes,
             context=self._context,
+            first_number=number,
+            older=found.logs,
+            # Of a process that was killed: what it wrote is in memory, not on the disk yet.
+            unsynced=folders_of(layout, claim.writer) if found.logs else (),
         )
         return True
 
@@ -112,6 +127,13 @@ class Writer:
                 except OSError as error:
                     self.disk_failed(error)
                     return
+
+    def _set_aside(self, path: Path) -> None:
+        """Keep a log file that cannot be read out of the way: its numbers are given again."""
+        try:
+            self._files.rename(path, path.with_suffix(".damaged"))
+        except OSError as error:
+            self.disk_failed(error)
 
     @property
     def attached(self) -> bool:
@@ -129,7 +151,8 @@ class Writer:
         return CHANGE, encode_change(op)
 
     def disk_failed(self, error: OSError) -> None:
-        """Say once that the disk refuses."""
+        """Say once that the disk refuses; again only after it took everything for a while."""
+        self._refused = True
         self._notices.warn_once(
             "disk",
             f"{self._layout.root} cannot be written ({error}): training goes on, values wait in "
@@ -179,6 +202,9 @@ class Writer:
             if self._wal is not None:
                 self._wal.sync()
         except OSError as error:
+            # What a disk refused to sync once it may have dropped, whatever it says next:
+            # nothing is logged behind that until files hold it.
+            self.gap = True
             self.disk_failed(error)
 
     # -- the files ----------------------------------------------------------------
@@ -199,24 +225,28 @@ class Writer:
         if wal is None or publisher is None:
             return False
         try:
-            lsn = publisher.flush(lambda: wal.next_lsn - 1)
+            # No file says what the log on the disk does not: else a power loss would keep
+            # a part of a step.
+            lsn = publisher.flush(lambda: wal.next_lsn - 1, self.sync)
             if self.gap:
                 # What came meanwhile, with training held up: then the log is whole again.
                 with self.rest, self._store.lock:
                     lsn = publisher.flush(lambda: wal.next_lsn - 1)
-                    wal.break_off()
+                    wal.settle()
                     self.gap = False
             if bases:
                 publisher.bases(lsn)
-            wal.sync()
             with self._store.lock:
                 wal.retire(lsn)
                 if self._unannounced:
                     self.announce(self._unannounced)
+            wal.sync()
         except OSError as error:
             self.disk_failed(error)
             return False
-        self._notices.forget("disk")
+        if not self._refused:
+            self._notices.forget("disk")
+        self._refused = False
         return True
 
     def compact(self) -> None:
@@ -239,7 +269,10 @@ class Writer:
         if self._compactor is not None:
             self._compactor.stop()
         try:
-            published = (self.attached or self.attach(fresh=True)) and self.publish(bases=True)
+            # Twice: it is the last chance, and a disk may have refused a single time.
+            published = (self.attached or self.attach(fresh=True)) and (
+                self.publish(bases=True) or self.publish(bases=True)
+            )
         except Exception as error:  # noqa: BLE001  # the last chance to say it, and to let go
             published = False
             self._notices.warn_once("close", f"closing {self._layout.root} failed: {error!r}")
