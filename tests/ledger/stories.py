@@ -13,6 +13,8 @@ import numpy as np
 
 from weightslab.errors import WeightsLabWarning
 from weightslab.ledger import Ledger, LedgerOptions
+from weightslab.ledger.array_reader import held_keys, read_arrays
+from weightslab.ledger.arrays import FIELDS
 from weightslab.ledger.files import Files
 from weightslab.ledger.store import Store
 from weightslab.notices import Notices
@@ -164,12 +166,11 @@ def read_run(root: Path, notices: Notices | None = None) -> Told:
                 _take_values(told, kind, key.signal, chunk.columns, store.ids.name)
         for row in range(len(store.ids)):
             told.edits.update(_edits(store, row))
-        for field_name, column in store.arrays.samples.items():
-            for row in column.rows_known():
-                told.arrays[field_name, store.ids.name(row)] = int(np.asarray(column.get(row)))
-        for (row, _), file in store.large.of("preds_raw").items():
-            (value,) = np.unique(np.load(file.path)).tolist()
-            told.arrays["preds_raw", store.ids.name(row)] = int(value)
+        for field_name in FIELDS:
+            found = read_arrays(store, field_name, held_keys(store, field_name))
+            for row_and_annotation, value in found.items():
+                (number,) = np.unique(value).tolist()
+                told.arrays[field_name, store.ids.name(row_and_annotation >> 32)] = int(number)
     return told
 
 
