@@ -128,9 +128,10 @@ def merge(root: Path, *, archive: bool) -> None:
     assert sum(before.values()) == sum(after.values()), "merging changed the number of rows"
     total = sum(before.values())
     merged = sum(rows for path, rows in before.items() if path not in after)
+    rate = f"{merged:,} rows, {merged / taken_s / 1e6:.2f}M rows/s, {mib:.0f} MiB"
     row(
         what,
-        f"{merged:,} rows, {merged / taken_s / 1e6:.2f}M rows/s, {mib:.0f} MiB",
+        rate if merged else "nothing was due any more",
         f"pyarrow rewrites {total / floor_s / 1e6:.2f}M rows/s",
     )
     size, _ = size_of(root / _VALUES)
