@@ -14,12 +14,14 @@ from weightslab.ledger.files import Files, Lock, MappedFile
 
 KINDS = (
     "append",
+    "beacon",
     "create",
     "link",
     "lock",
     "log",
     "map",
     "mkdir",
+    "open",
     "remove",
     "rename",
     "sync",
@@ -89,6 +91,14 @@ class WatchedFiles(Files):
     def open_appending(self, path: Path) -> int:
         self.reach("append")
         return super().open_appending(path)
+
+    def open_in_place(self, path: Path) -> int:
+        self.reach("open")
+        return super().open_in_place(path)
+
+    def write_in_place(self, descriptor: int, data: bytes) -> None:
+        self.reach("beacon")
+        super().write_in_place(descriptor, data)
 
     def open_new(self, path: Path) -> BinaryIO:
         self.reach("create")

@@ -13,6 +13,7 @@ import numpy as np
 
 from weightslab.errors import WeightsLabWarning
 from weightslab.ledger import Ledger, LedgerOptions
+from weightslab.ledger.array_reader import held_keys, read_arrays
 from weightslab.ledger.files import Files
 from weightslab.ledger.store import Store
 from weightslab.notices import Notices
@@ -164,12 +165,10 @@ def read_run(root: Path, notices: Notices | None = None) -> Told:
                 _take_values(told, kind, key.signal, chunk.columns, store.ids.name)
         for row in range(len(store.ids)):
             told.edits.update(_edits(store, row))
-        for field_name, column in store.arrays.samples.items():
-            for row in column.rows_known():
-                told.arrays[field_name, store.ids.name(row)] = int(np.asarray(column.get(row)))
-        for (row, _), file in store.large.of("preds_raw").items():
-            (value,) = np.unique(np.load(file.path)).tolist()
-            told.arrays["preds_raw", store.ids.name(row)] = int(value)
+        for name in ("preds", "preds_raw"):
+            for key, array in read_arrays(store, name, held_keys(store, name)).items():
+                (value,) = np.unique(array).tolist()
+                told.arrays[name, store.ids.name(key >> 32)] = int(value)
     return told
 
 

@@ -203,7 +203,7 @@ def test_a_child_that_is_killed_is_started_again_and_given_up_in_the_end(tmp_pat
 KILLED = """
 import sys, numpy as np
 from pathlib import Path
-from tests.ledger.support import DyingFiles
+from tests.ledger.disks import DyingFiles
 from tests.ledger.test_compactor import QUIET, fill
 from weightslab.ledger import Ledger
 root, at, archive = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"

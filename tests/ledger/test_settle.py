@@ -30,7 +30,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 SETTLE = """
 import sys
 from pathlib import Path
-from tests.ledger.support import DyingFiles
+from tests.ledger.disks import DyingFiles
 from weightslab.ledger.settle import settle_writers
 print(settle_writers(Path(sys.argv[1]), files=DyingFiles(int(sys.argv[2]))))
 """
