@@ -161,6 +161,10 @@ class FaultyFiles(WatchedFiles):
         self._forever = forever
         self._healed = False
 
+    def fail_from_now(self) -> None:
+        """Refuse the next operation of the kind, and those after it."""
+        self._at = self.counts[self._kind]
+
     def heal(self) -> None:
         """Take everything from now on."""
         self._healed = True
