@@ -14,12 +14,14 @@ from weightslab.ledger.files import Files, Lock, MappedFile
 
 KINDS = (
     "append",
+    "beacon",
     "create",
     "link",
     "lock",
     "log",
     "map",
     "mkdir",
+    "open",
     "remove",
     "rename",
     "sync",
@@ -90,6 +92,14 @@ class WatchedFiles(Files):
         self.reach("append")
         return super().open_appending(path)
 
+    def open_in_place(self, path: Path) -> int:
+        self.reach("open")
+        return super().open_in_place(path)
+
+    def write_in_place(self, descriptor: int, data: bytes) -> None:
+        self.reach("beacon")
+        super().write_in_place(descriptor, data)
+
     def open_new(self, path: Path) -> BinaryIO:
         self.reach("create")
         stream = super().open_new(path)
@@ -150,6 +160,10 @@ class FaultyFiles(WatchedFiles):
         self._code = code
         self._forever = forever
         self._healed = False
+
+    def fail_from_now(self) -> None:
+        """Refuse the next operation of the kind, and those after it."""
+        self._at = self.counts[self._kind]
 
     def heal(self) -> None:
         """Take everything from now on."""

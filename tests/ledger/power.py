@@ -188,6 +188,13 @@ class PowerLossFiles(Files):
         self._disk.name(path, Node({path}, grows=True))
         return descriptor
 
+    def open_in_place(self, path: Path) -> int:
+        there = path.exists()
+        descriptor = super().open_in_place(path)
+        if not there:
+            self._disk.name(path, Node({path}, grows=True))
+        return descriptor
+
     def open_new(self, path: Path) -> BinaryIO:
         self._reach()
         stream = super().open_new(path)

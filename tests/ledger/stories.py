@@ -14,7 +14,6 @@ import numpy as np
 from weightslab.errors import WeightsLabWarning
 from weightslab.ledger import Ledger, LedgerOptions
 from weightslab.ledger.array_reader import held_keys, read_arrays
-from weightslab.ledger.arrays import FIELDS
 from weightslab.ledger.files import Files
 from weightslab.ledger.store import Store
 from weightslab.notices import Notices
@@ -166,11 +165,10 @@ def read_run(root: Path, notices: Notices | None = None) -> Told:
                 _take_values(told, kind, key.signal, chunk.columns, store.ids.name)
         for row in range(len(store.ids)):
             told.edits.update(_edits(store, row))
-        for field_name in FIELDS:
-            found = read_arrays(store, field_name, held_keys(store, field_name))
-            for row_and_annotation, value in found.items():
-                (number,) = np.unique(value).tolist()
-                told.arrays[field_name, store.ids.name(row_and_annotation >> 32)] = int(number)
+        for name in ("preds", "preds_raw"):
+            for key, array in read_arrays(store, name, held_keys(store, name)).items():
+                (value,) = np.unique(array).tolist()
+                told.arrays[name, store.ids.name(key >> 32)] = int(value)
     return told
 
 

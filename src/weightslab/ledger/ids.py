@@ -376,8 +376,7 @@ class IdStore:
         kind = op["op"]
         listed = blob if kind in ("origin", "leave") else b""
         rows = np.frombuffer(listed, np.int32) if listed else np.array(op.get("rows", ()), np.int32)
-        # More than there are when a disk lost what made them.
-        self.fill(max(op.get("start", 0), int(rows.max(initial=-1)) + 1))
+        self.fill(max(op.get("start", 0), int(rows.max(initial=-1)) + 1))  # a disk lost those
         if kind == "block":
             if op["start"] == self._count:
                 indices = np.frombuffer(blob, np.int64).copy() if blob else None
