@@ -6,6 +6,7 @@ middle of is no problem.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection
@@ -19,7 +20,7 @@ from weightslab.ledger.claim import check_format
 from weightslab.ledger.files import Files
 from weightslab.ledger.layout import FileRange, Layout, without_superseded
 from weightslab.maintenance.logs import LogState, read_state
-from weightslab.maintenance.parquet import DAMAGE, Damage, Inspected, inspect
+from weightslab.maintenance.parquet import DAMAGE, DamagedFileError, Inspected, inspect
 from weightslab.maintenance.registries import Registries, misplaced, read_json
 from weightslab.maintenance.report import Finding, Report, WriterState
 from weightslab.maintenance.tree import Entry, Tree, walk
@@ -48,9 +49,9 @@ def open_tree(root: Path) -> Tree:
     if not root.is_dir():
         raise FolderError(f"{root} is no folder: name a run folder")
     tree = walk(root)
-    if not any(e.writer is not None or e.role == "manifest" for e in tree.entries):
-        if not tree.unreadable:
-            raise FolderError(f"{root} holds no run: name the folder that has a ledger.json")
+    holds_some = any(e.writer is not None or e.role == "manifest" for e in tree.entries)
+    if not holds_some and not tree.unreadable:
+        raise FolderError(f"{root} holds no run: name the folder that has a ledger.json")
     return tree
 
 
@@ -58,7 +59,7 @@ def check(
     tree: Tree,
     *,
     held: Collection[str] = (),
-    on_file: Callable[[str], None] = lambda relative: None,
+    on_file: Callable[[str], None] | None = None,
 ) -> Checked:
     """Check everything that `open_tree` found.
 
@@ -73,7 +74,7 @@ class _Check:
     """One pass over a folder."""
 
     def __init__(
-        self, tree: Tree, held: frozenset[str], on_file: Callable[[str], None]
+        self, tree: Tree, held: frozenset[str], on_file: Callable[[str], None] | None
     ) -> None:
         self._tree = tree
         self._layout = Layout(tree.root)
@@ -110,9 +111,11 @@ class _Check:
         report.size_bytes = sum(entry.size_bytes for entry in self._tree.entries)
         return self._checked
 
-    def _find(
-        self, kind: str, where: Entry | str, text: str, *, writer: str | None = None
-    ) -> None:
+    def _looked(self, entry: Entry) -> None:
+        if self._on_file is not None:
+            self._on_file(entry.relative)
+
+    def _find(self, kind: str, where: Entry | str, text: str, *, writer: str | None = None) -> None:
         entry = where if isinstance(where, Entry) else None
         self._report.findings.append(
             Finding(
@@ -188,7 +191,7 @@ class _Check:
             if found is not None and covers is not None:
                 healthy[entry.path] = (entry, found)
                 ranges.append(covers)
-            self._on_file(entry.relative)
+            self._looked(entry)
         self._checked.healthy += len(healthy)
         current = without_superseded(ranges)
         kept = {covers.path for covers in current}
@@ -207,7 +210,7 @@ class _Check:
                     f"{former.last}: only one of them can be right; move the other one away",
                 )
             if entry.content and found.footer.get("lsn", lsn) < lsn:
-                self._find("order", entry, "its log number is lower than that of an earlier file")
+                self._find("overlap", entry, "its log number is lower than that of an earlier file")
             former, lsn = covers, max(lsn, found.footer.get("lsn", lsn))
             self._take(entry, found)
 
@@ -216,15 +219,15 @@ class _Check:
             found = inspect(entry.path, entry.content)
             covers = FileRange.parse(entry.path)
             if covers is None or covers.first > covers.last:
-                raise Damage("order", "the numbers in its name run backwards")
-            wrong = misplaced(entry, found.footer) if entry.content in _HISTORY else None
-            if wrong is not None:
-                raise Damage("place", wrong)
+                raise DamagedFileError("order", "the numbers in its name run backwards")
         except FileNotFoundError:
             return None  # merged or replaced meanwhile
-        except Damage as damage:
+        except DamagedFileError as damage:
             self._find(damage.kind, entry, str(damage))
             return None
+        wrong = misplaced(entry, found.footer) if entry.content in _HISTORY else None
+        if wrong is not None:
+            self._find("place", entry, wrong)
         return found
 
     def _take(self, entry: Entry, found: Inspected) -> None:
@@ -240,8 +243,10 @@ class _Check:
         """Every row has an id: ids run from 0 without a gap, and nothing speaks beyond them."""
         known: dict[str, int] = {}
         for writer in self._writers:
+            if writer in self._living:
+                self._late_ids(writer)
             named = 0
-            for start, stop in self._runs[writer]:
+            for start, stop in sorted(self._runs[writer]):
                 if start > named:
                     self._find(
                         "ids",
@@ -259,6 +264,15 @@ class _Check:
             beyond = most - known[entry.writer or ""]
             if beyond > 0:
                 self._find("rows", entry, f"it speaks of {beyond} rows that have no id")
+
+    def _late_ids(self, writer: str) -> None:
+        """Take in ids that a living writer published since the folder was listed."""
+        folder = self._layout.ids(writer)
+        listed = {entry.path for entry in self._tree.of("parquet")}
+        for path in sorted(folder.glob("*.parquet")):
+            if path not in listed:
+                with contextlib.suppress(DamagedFileError, FileNotFoundError):
+                    self._runs[writer] += inspect(path, "ids").runs
 
     # -- the rest ---------------------------------------------------------------
 
@@ -283,7 +297,7 @@ class _Check:
             self._find("aside", entry, "left alone")
         elif entry.role == "unknown":
             self._find("unknown", entry, "left alone")
-        self._on_file(entry.relative)
+        self._looked(entry)
 
     def _array(self, entry: Entry) -> None:
         try:

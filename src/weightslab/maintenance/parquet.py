@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from weightslab.ledger.columns import column
 from weightslab.maintenance.schemas import complaint
 
-__all__ = ["DAMAGE", "Damage", "Inspected", "inspect"]
+__all__ = ["DAMAGE", "DamagedFileError", "Inspected", "inspect"]
 
 _BATCH = 1 << 16
 _FOOTER = b"weightslab"
@@ -46,7 +46,7 @@ DAMAGE = (
 """What reading hostile bytes raises."""
 
 
-class Damage(Exception):
+class DamagedFileError(Exception):
     """A file is not what it should be; `kind` is one of report.KINDS."""
 
     def __init__(self, kind: str, text: str) -> None:
@@ -73,7 +73,7 @@ def inspect(path: Path, content: str) -> Inspected:
         content: what it holds, as `tree.Entry` says; "" asks for nothing but readable pages.
 
     Raises:
-        Damage: it is damaged, or not what it should be.
+        DamagedFileError: it is damaged, or not what it should be.
         FileNotFoundError: it is gone.
     """
     try:
@@ -82,8 +82,8 @@ def inspect(path: Path, content: str) -> Inspected:
         raise
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise Damage("unreadable", _short(error)) from error
-        raise Damage("parquet", _short(error)) from error
+            raise DamagedFileError("unreadable", _short(error)) from error
+        raise DamagedFileError("parquet", _short(error)) from error
 
 
 def _short(error: BaseException) -> str:
@@ -96,7 +96,7 @@ def _inspect(path: Path, content: str) -> Inspected:
         found = Inspected(_footer(file.metadata.metadata or {}, content))
         wrong = complaint(content, file.schema_arrow)
         if wrong is not None:
-            raise Damage("schema", wrong)
+            raise DamagedFileError("schema", wrong)
         former: tuple[int, ...] | None = None
         for group in range(file.num_row_groups):
             batches = file.iter_batches(_BATCH, row_groups=[group], use_threads=False)
@@ -106,7 +106,7 @@ def _inspect(path: Path, content: str) -> Inspected:
                     former = _look(table, content, found, former)
                     found.rows += batch.num_rows
         if found.rows != file.metadata.num_rows:
-            raise Damage(
+            raise DamagedFileError(
                 "parquet", f"it holds {found.rows} rows and says {file.metadata.num_rows}"
             )
     return found
@@ -117,14 +117,16 @@ def _footer(metadata: dict[bytes, bytes], content: str) -> dict[str, Any]:
     if raw is None and content not in _NEEDED:
         return {}
     if raw is None:
-        raise Damage("footer", "our own metadata is missing")
+        raise DamagedFileError("footer", "our own metadata is missing")
     footer = json.loads(raw)
     if not isinstance(footer, dict):
-        raise Damage("footer", "our own metadata is no table of values")
+        raise DamagedFileError("footer", "our own metadata is no table of values")
     needed = (("lsn", int), *_NEEDED[content]) if content in _NEEDED else ()
     for name, kind in needed:
         if not isinstance(footer.get(name), kind):
-            raise Damage("footer", f"our own metadata has no {name!r} of type {kind.__name__}")
+            raise DamagedFileError(
+                "footer", f"our own metadata has no {name!r} of type {kind.__name__}"
+            )
     return footer
 
 
@@ -146,7 +148,7 @@ def _look(
     if content == "tags":
         rows = column(table, "row", np.int32)
         if not np.array_equal(rows, np.arange(found.rows, found.rows + len(rows))):
-            raise Damage("order", "its rows are not numbered from 0 without a gap")
+            raise DamagedFileError("order", "its rows are not numbered from 0 without a gap")
     spoken = {"journal": "samples", "signals": "row", "arrays": "row", "tags": "row"}.get(content)
     if spoken is not None:
         values = table.column(spoken)
@@ -160,7 +162,7 @@ def _note(found: Inspected, least: int | None, most: int | None) -> None:
     if least is None or most is None:
         return
     if least < 0:
-        raise Damage("order", f"it speaks of row {least}: rows begin at 0")
+        raise DamagedFileError("order", f"it speaks of row {least}: rows begin at 0")
     found.most = max(found.most, most + 1)
 
 
@@ -182,7 +184,7 @@ def _sorted(
     if strictly:
         broken |= bool((rises == 0).any()) or (former is not None and begin == former)
     if broken:
-        raise Damage("order", "its rows are not sorted by sample")
+        raise DamagedFileError("order", "its rows are not sorted by sample")
     _note(found, int(first[0]), int(first[-1]))
     return tuple(int(key[-1]) for key in keys)
 

@@ -21,7 +21,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError("it nests too deeply") from error
     if not isinstance(found, dict):
-        raise ValueError(f"it holds a {type(found).__name__}, expected an object")
+        raise ValueError(f"it holds a {type(found).__name__}, expected an object")  # noqa: TRY004  # a damaged file
     return found
 
 
@@ -31,10 +31,10 @@ def misplaced(entry: Entry, footer: dict[str, Any]) -> str | None:
     _, _, key, folder, *_ = entry.parts
     names = {folder_name(signal), folder_name(signal, distinct=True)}
     if folder.removeprefix("signal=") not in names:
-        return f"it holds the signal {signal!r}"
+        return f"it holds the signal {signal!r}: move it to signal={folder_name(signal)}"
     expected = HIVE_NULL if digits is None else quote(str(digits), safe="")
     if key != f"experiment_hash={expected}":
-        return f"it holds values of the experiment {digits}"
+        return f"it holds values of the experiment {digits}: move it to experiment_hash={expected}"
     return None
 
 

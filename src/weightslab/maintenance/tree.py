@@ -5,6 +5,7 @@ Nothing is followed out of the folder: a symbolic link is one more unknown file.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass, field
@@ -58,10 +59,8 @@ class Tree:
         """Every writer that a file or a log folder speaks of."""
         named = {entry.writer for entry in self.entries if entry.writer is not None}
         logs = self.root / "_wal"
-        try:
+        with contextlib.suppress(OSError):  # said by the walk, or there is none
             named |= {p.name for p in logs.iterdir() if p.is_dir() and _WRITER.match(p.name)}
-        except OSError:
-            pass  # said by the walk, or there is none
         return sorted(named)
 
 
@@ -109,11 +108,12 @@ def _classify(parts: list[str]) -> tuple[str, str, str | None]:
         return "temporary", "", None
     if top == "launches" and len(parts) == 2 and name.endswith(".json"):
         return "launch", "", None
-    if top == "_wal" and len(parts) == 3:
+    if top == "_wal" and len(parts) == 3 and _WRITER.match(parts[1]):
         is_log = name.endswith(".wal") and name[:-4].isdigit()
         role = "lock" if name == "lock" else "log" if is_log else "unknown"
         return role, "", parts[1] if role != "unknown" else None
-    writer = next((p[7:] for p in parts[:-1] if p.startswith("writer=")), None)
+    named = (p.removeprefix("writer=") for p in parts[:-1] if p.startswith("writer="))
+    writer = next((name for name in named if _WRITER.match(name)), None)
     if top == "arrays" and writer is not None and _ARRAY.match(name):
         return "array", "", writer
     if writer is not None and FileRange.parse(Path(name)) is not None:
