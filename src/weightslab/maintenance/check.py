@@ -144,7 +144,7 @@ class _Check:
             else:
                 self._find("format", "ledger.json", str(error))
                 return False
-        except (OSError, RecursionError) as error:
+        except OSError as error:
             self._find("unreadable", "ledger.json", str(error))
         return True
 
@@ -155,10 +155,10 @@ class _Check:
                 "writer", f"_wal/{writer}", "files of this writer exist, its folder does not"
             )
 
-        def damaged(path: Path, text: str) -> None:
+        def damaged(kind: str, path: Path, text: str) -> None:
             relative = path.relative_to(self._tree.root).as_posix()
             size = path.stat().st_size if path.is_file() else 0
-            self._report.findings.append(Finding("log", relative, text, size, writer))
+            self._report.findings.append(Finding(kind, relative, text, size, writer))
 
         self._logs[writer] = state = read_state(folder, damaged)
         if state.waiting and writer not in self._living:
@@ -195,9 +195,9 @@ class _Check:
         self._checked.healthy += len(healthy)
         current = without_superseded(ranges)
         kept = {covers.path for covers in current}
-        for path in healthy.keys() - kept:
-            if entries[0].writer not in self._living:
-                self._find("superseded", healthy[path][0], "a larger file holds its rows")
+        for path, (entry, _) in healthy.items():
+            if path not in kept and entry.writer not in self._living:
+                self._find("superseded", entry, "a larger file holds its rows")
         former: FileRange | None = None
         lsn = -1
         for covers in current:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from weightslab.ledger.frames import Frame
+from weightslab.ledger.frames import Frame, log_files, read_log
 from weightslab.ledger.log_chain import read_logs
 from weightslab.ledger.records import ARRAYS, CHANGE, VALUES, decode_change, decode_values
 
@@ -32,16 +33,33 @@ class LogState:
     """One more than the highest sample row that they speak of."""
 
 
-def read_state(folder: Path, on_damage: Callable[[Path, str], None]) -> LogState:
-    """Read every log file in `folder` as the ledger would. What is damaged is told."""
+def read_state(folder: Path, on_damage: Callable[[str, Path, str], None]) -> LogState:
+    """Read every log file in `folder` as the ledger would.
+
+    `on_damage` is told the kind, the file and what is wrong: "log" of a file whose whole
+    records can be used, "log-file" of one that cannot be read at all.
+    """
     state = LogState()
-    logged = read_logs(folder, lambda path, error: on_damage(Path(path), str(error)))
+    told: list[tuple[Path, str]] = []
+    logged = read_logs(folder, lambda path, error: told.append((Path(path), str(error))))
+    for path, text in told:
+        on_damage("log-file" if path in logged.unreadable else "log", path, text)
     for frame in logged.frames:
         try:
             _take(frame, state)
         except _DAMAGE as error:
-            on_damage(folder, f"record {frame.lsn} cannot be understood ({error})")
+            text = f"record {frame.lsn} cannot be understood ({error})"
+            on_damage("log-file", _holder(folder, frame), text)
     return state
+
+
+def _holder(folder: Path, frame: Frame) -> Path:
+    """The file that a record stands in; the folder when it went meanwhile."""
+    for path in log_files(folder):
+        with contextlib.suppress(OSError, ValueError):
+            if frame in read_log(path).frames:
+                return path
+    return folder
 
 
 def _take(frame: Frame, state: LogState) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from weightslab.errors import WeightsLabWarning
 from weightslab.ledger import Ledger
 from weightslab.ledger.files import Files, Lock
+from weightslab.ledger.frames import log_files
 from weightslab.ledger.layout import FORMAT_VERSION, Layout
 from weightslab.maintenance.check import Checked, check, open_tree
 from weightslab.maintenance.registries import read_json
@@ -225,10 +226,10 @@ class _Repair:
             self._locks.pop(writer).release()
             notices = Notices()
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", WeightsLabWarning)  # told below
+                warnings.simplefilter("ignore", WeightsLabWarning)  # told here, by us
                 rank = int(writer.partition("-")[0])
                 Ledger(self._root, rank=rank, files=self._files, notices=notices).close()
-            if notices.messages():
+            if log_files(self._layout.log(writer)):
                 self._done.failed += notices.messages()
             else:
                 self._did("published", f"_wal/{writer}")

@@ -31,6 +31,7 @@ KINDS: dict[str, Kind] = {
     "place": Kind("Parquet in a folder that is not its own", True),
     "overlap": Kind("files whose numbers contradict each other", True),
     "log": Kind("damaged logs", True, "publish"),
+    "log-file": Kind("logs that cannot be read", True, "set aside"),
     "rows": Kind("rows without an id", True, "publish"),
     "ids": Kind("gaps between ids", True, "publish"),
     "writer": Kind("writers that no reader would find", True, "claim"),
