@@ -283,5 +283,5 @@ def test_a_folder_that_is_no_run(tmp_path: Path, name: str) -> None:
     """What is no run folder is refused."""
     (tmp_path / "file").write_text("")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FolderError, match="no folder|no run"):
+    with pytest.raises(FolderError, match=r"no folder|no run"):
         open_tree(tmp_path / name)

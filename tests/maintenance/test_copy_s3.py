@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyarrow.dataset as ds
 import pytest
 from pyarrow import fs
 
-from tests.maintenance.support import build, found, history, killed_writer, segment, table
+from tests.maintenance.support import build, found, history, table
 from tests.maintenance.test_copy import contents, copied
 from weightslab.errors import FolderError
 from weightslab.maintenance.copy import MARKER, carry_out, plan_copy

@@ -135,7 +135,7 @@ def test_logs_of_dead_writers_become_files(run: Path) -> None:
 def test_a_log_broken_in_its_middle(run: Path) -> None:
     """Its whole records become files, and the rest is kept beside."""
     killed_writer(run)
-    log = sorted((run / "_wal/0-0").glob("*.wal"))[-1]
+    log = max((run / "_wal/0-0").glob("*.wal"))
     data = log.read_bytes()
     last = data.rstrip(b"\0")
     assert len(last) > HEADER_BYTES + 400
@@ -232,7 +232,7 @@ def test_a_repair_that_is_killed_leaves_nothing_worse(run: Path, tmp_path: Path)
     """Killed before every single change, a repair loses nothing, and the next one ends it."""
     merge([segment(run, at=at) for at in range(3)])
     killed_writer(run)
-    log = sorted((run / "_wal/0-0").glob("*.wal"))[0]
+    log = min((run / "_wal/0-0").glob("*.wal"))
     damaged = {
         "segment": segment(run, signal_name="a%2Fb", at=1),
         "tags": parquet(run, "samples", "family=tags"),
