@@ -216,6 +216,13 @@ def test_temporary_files(run: Path) -> None:
     assert (finding.kind, finding.is_problem, finding.size_bytes) == ("temporary", False, 4)
 
 
+def test_marks_of_processes_are_known(run: Path) -> None:
+    """Empty files by which processes know each other belong to the ledger."""
+    (run / "launches/000001.rank-3").touch()
+    (run / "_wal/0-0/edits").write_bytes(bytes(8))
+    assert found(run) == []
+
+
 def test_unknown_files(run: Path) -> None:
     """What is not the ledger's is said, and neither followed nor waited for."""
     (run / "notes.txt").write_text("mine")

@@ -17,6 +17,9 @@ __all__ = ["Entry", "Tree", "walk"]
 
 _TREES = ("history", "samples", "ids", "journal")
 _ARRAY = re.compile(r"^\d+-\d+\.npy$")
+_LAUNCH = re.compile(r"^\d+\.(json|rank-\d+)$")
+_OF_A_WRITER = {"lock": "lock", "edits": "mark"}
+"""Files beside a writer's logs: its lock, and what tells others that it edited."""
 _WRITER = re.compile(r"^\d+-\d+$")
 
 
@@ -29,8 +32,8 @@ class Entry:
     """Inside the run folder, parts separated by "/"."""
     size_bytes: int
     role: str
-    """What it is: "manifest", "registry", "launch", "lock", "log", "temporary", "aside",
-    "array", "parquet" or "unknown"."""
+    """What it is: "manifest", "registry", "launch", "lock", "log", "mark", "temporary",
+    "aside", "array", "parquet" or "unknown"."""
     content: str = ""
     """Of Parquet: "sample", "instance", "global", "ids", "journal", "tags", "signals",
     "arrays", or "" for a tree that this version does not know."""
@@ -106,11 +109,11 @@ def _classify(parts: list[str]) -> tuple[str, str, str | None]:
         return "aside", "", None
     if top == "_tmp":
         return "temporary", "", None
-    if top == "launches" and len(parts) == 2 and name.endswith(".json"):
-        return "launch", "", None
+    if top == "launches" and len(parts) == 2 and _LAUNCH.match(name):
+        return "launch" if name.endswith(".json") else "mark", "", None
     if top == "_wal" and len(parts) == 3 and _WRITER.match(parts[1]):
         is_log = name.endswith(".wal") and name[:-4].isdigit()
-        role = "lock" if name == "lock" else "log" if is_log else "unknown"
+        role = "log" if is_log else _OF_A_WRITER.get(name, "unknown")
         return role, "", parts[1] if role != "unknown" else None
     named = (p.removeprefix("writer=") for p in parts[:-1] if p.startswith("writer="))
     writer = next((name for name in named if _WRITER.match(name)), None)
