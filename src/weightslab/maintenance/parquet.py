@@ -127,7 +127,19 @@ def _footer(metadata: dict[bytes, bytes], content: str) -> dict[str, Any]:
             raise DamagedFileError(
                 "footer", f"our own metadata has no {name!r} of type {kind.__name__}"
             )
+    try:
+        "".join(_names(content, footer)).encode()
+    except (TypeError, UnicodeEncodeError) as error:
+        raise DamagedFileError("footer", "our own metadata holds a name that is no text") from error
     return footer
+
+
+def _names(content: str, footer: dict[str, Any]) -> list[Any]:
+    """Names of signals and tags in our own metadata."""
+    if content == "tags":
+        categories = footer["categories"]
+        return [*footer["tags"], *categories, *(n for names in categories.values() for n in names)]
+    return [footer["signal"]] if "signal" in footer else []
 
 
 def _look(
