@@ -291,7 +291,7 @@ class _Check:
             except ValueError as error:
                 self._find("json", entry, str(error))
         elif entry.role == "temporary":
-            if not _owned(entry.path):
+            if not _owned(entry.path) and entry.path.exists():  # or it was finished meanwhile
                 self._find("temporary", entry, "its process is gone")
         elif entry.role == "aside":
             self._find("aside", entry, "left alone")

@@ -24,7 +24,7 @@ __all__ = ["DAMAGE", "DamagedFileError", "Inspected", "inspect"]
 _BATCH = 1 << 16
 _FOOTER = b"weightslab"
 _NEEDED: dict[str, tuple[tuple[str, type], ...]] = {
-    **dict.fromkeys(("sample", "instance", "global"), (("signal", str), ("rows", int))),
+    **dict.fromkeys(("sample", "instance", "global"), (("signal", str), ("last", int))),
     "ids": (("origin_sets", list), ("blocks", list)),
     "tags": (("tags", list), ("categories", dict), ("launch", int)),
     "signals": (("samples", int),),

@@ -230,7 +230,8 @@ class _Repair:
                 rank = int(writer.partition("-")[0])
                 Ledger(self._root, rank=rank, files=self._files, notices=notices).close()
             if log_files(self._layout.log(writer)):
-                self._done.failed += notices.messages()
+                said = notices.messages() or [f"the log of writer {writer} could not be published"]
+                self._done.failed += said
             else:
                 self._did("published", f"_wal/{writer}")
             lock = self._files.lock(self._layout.log(writer) / "lock")
