@@ -233,9 +233,10 @@ def test_unknown_files(run: Path) -> None:
     assert found(run) == [("unknown", name) for name in names]
 
 
-def test_parquet_of_a_tree_that_this_version_does_not_know(run: Path) -> None:
+@pytest.mark.parametrize("tree", ["curves/kind=sample", "history/kind=new/a=b/c=d", "samples/x=y"])
+def test_parquet_of_a_tree_that_this_version_does_not_know(run: Path, tree: str) -> None:
     """Files of a later version's tree are read to the last page as well."""
-    path = run / "curves/kind=sample/writer=0-0" / "pyramid-000000001-000000002.parquet"
+    path = run / tree / "writer=0-0" / "pyramid-000000001-000000002.parquet"
     path.parent.mkdir(parents=True)
     shutil.copy(segment(run), path)
     assert found(run) == []

@@ -19,7 +19,7 @@ from weightslab.errors import FolderError, LedgerFormatError
 from weightslab.ledger.claim import check_format
 from weightslab.ledger.files import Files
 from weightslab.ledger.layout import FileRange, Layout, without_superseded
-from weightslab.maintenance.logs import LogState, read_state
+from weightslab.maintenance.logs import Logs, LogState
 from weightslab.maintenance.parquet import DAMAGE, DamagedFileError, Inspected, inspect
 from weightslab.maintenance.registries import Registries, misplaced, read_json
 from weightslab.maintenance.report import Finding, Report, WriterState
@@ -92,6 +92,8 @@ class _Check:
         self._spoken: list[tuple[Entry, int]] = []
         """Files and one more than the highest row that each speaks of."""
         self._runs: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        self._published: dict[str, int] = defaultdict(int)
+        """Number of the last record that some file of a writer holds."""
 
     def run(self) -> Checked:
         report = self._report
@@ -100,9 +102,10 @@ class _Check:
         if self._format():
             # Logs before what is made of them, and ids last: what is published meanwhile
             # then never seems to lack what it speaks of.
-            for writer in self._writers:
-                self._writer(writer)
+            logs = {w: Logs(self._layout.log(w)) for w in self._writers}
             self._parquet()
+            for writer in self._writers:
+                self._judge(writer, logs[writer])
             self._rows()
             for entry in self._tree.entries:
                 self._other(entry)
@@ -148,7 +151,8 @@ class _Check:
             self._find("unreadable", "ledger.json", str(error))
         return True
 
-    def _writer(self, writer: str) -> None:
+    def _judge(self, writer: str, logs: Logs) -> None:
+        """What the logs of a writer hold, beside its files."""
         folder = self._layout.log(writer)
         if not folder.is_dir():
             self._find(
@@ -160,7 +164,7 @@ class _Check:
             size = path.stat().st_size if path.is_file() else 0
             self._report.findings.append(Finding(kind, relative, text, size, writer))
 
-        self._logs[writer] = state = read_state(folder, damaged)
+        self._logs[writer] = state = logs.judge(self._published[writer], damaged)
         if state.waiting and writer not in self._living:
             self._find(
                 "waiting",
@@ -232,6 +236,9 @@ class _Check:
 
     def _take(self, entry: Entry, found: Inspected) -> None:
         writer = entry.writer or ""
+        if entry.content:
+            lsn = found.footer.get("lsn", 0)
+            self._published[writer] = max(self._published[writer], lsn)
         if entry.content == "ids":
             self._runs[writer] += found.runs
         elif found.most:

@@ -15,10 +15,15 @@ from weightslab.ledger.frames import Frame, log_files, read_log
 from weightslab.ledger.log_chain import read_logs
 from weightslab.ledger.records import ARRAYS, CHANGE, VALUES, decode_change, decode_values
 
-__all__ = ["LogState", "read_state"]
+__all__ = ["LogState", "Logs"]
 
 _DAMAGE = (ValueError, KeyError, IndexError, TypeError, RecursionError, struct.error)
 """What a record of other bytes than ours raises."""
+
+
+OnDamage = Callable[[str, Path, str], None]
+"""Told the kind, the file and what is wrong: "log" of a file whose whole records can be
+used, "log-file" of one that cannot be read at all."""
 
 
 @dataclass(slots=True)
@@ -33,24 +38,30 @@ class LogState:
     """One more than the highest sample row that they speak of."""
 
 
-def read_state(folder: Path, on_damage: Callable[[str, Path, str], None]) -> LogState:
-    """Read every log file in `folder` as the ledger would.
+class Logs:
+    """The logs in one folder: read at once, judged when it is known what files hold."""
 
-    `on_damage` is told the kind, the file and what is wrong: "log" of a file whose whole
-    records can be used, "log-file" of one that cannot be read at all.
-    """
-    state = LogState()
-    told: list[tuple[Path, str]] = []
-    logged = read_logs(folder, lambda path, error: told.append((Path(path), str(error))))
-    for path, text in told:
-        on_damage("log-file" if path in logged.unreadable else "log", path, text)
-    for frame in logged.frames:
-        try:
-            _take(frame, state)
-        except _DAMAGE as error:
-            text = f"record {frame.lsn} cannot be understood ({error})"
-            on_damage("log-file", _holder(folder, frame), text)
-    return state
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._told: list[tuple[Path, str]] = []
+        self._chain = read_logs(folder, self._tell)
+
+    def _tell(self, path: str, error: OSError) -> None:
+        self._told.append((Path(path), str(error)))
+
+    def judge(self, published_lsn: int, on_damage: OnDamage) -> LogState:
+        """What the ledger takes from them, beside files that hold up to `published_lsn`."""
+        state = LogState()
+        frames = self._chain.frames(published_lsn, self._tell)
+        for path, text in self._told:
+            on_damage("log-file" if path in self._chain.unreadable else "log", path, text)
+        for frame in frames:
+            try:
+                _take(frame, state)
+            except _DAMAGE as error:
+                text = f"record {frame.lsn} cannot be understood ({error})"
+                on_damage("log-file", _holder(self._folder, frame), text)
+        return state
 
 
 def _holder(folder: Path, frame: Frame) -> Path:

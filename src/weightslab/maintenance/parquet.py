@@ -166,6 +166,8 @@ def _look(
         values = table.column(spoken)
         if content == "journal":
             values = pc.list_flatten(values)
+            last = pc.max(table.column("entry")).as_py()
+            found.footer["lsn"] = max(found.footer.get("lsn", 0), last)
         _note(found, pc.min(values).as_py(), pc.max(values).as_py())
     return None
 

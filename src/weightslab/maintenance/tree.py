@@ -15,7 +15,7 @@ from weightslab.ledger.layout import FileRange
 
 __all__ = ["Entry", "Tree", "walk"]
 
-_TREES = ("history", "samples", "ids", "journal")
+_CONTENTS = {"sample", "instance", "global", "ids", "journal", "tags", "signals", "arrays"}
 _ARRAY = re.compile(r"^\d+-\d+\.npy$")
 _LAUNCH = re.compile(r"^\d+\.(json|rank-\d+)$")
 _OF_A_WRITER = {"lock": "lock", "edits": "mark"}
@@ -127,10 +127,11 @@ def _classify(parts: list[str]) -> tuple[str, str, str | None]:
 def _content(parts: list[str]) -> str:
     """What a Parquet file holds by its place; "" where this version does not know it."""
     top = parts[0]
-    if top not in _TREES:
-        return ""
-    if top == "history":
-        return parts[1].removeprefix("kind=") if len(parts) == 6 else ""
-    if top == "samples":
-        return parts[1].removeprefix("family=") if len(parts) == 4 else ""
-    return top if len(parts) == 3 else ""
+    found = ""
+    if top == "history" and len(parts) == 6:
+        found = parts[1].removeprefix("kind=")
+    elif top == "samples" and len(parts) == 4:
+        found = parts[1].removeprefix("family=")
+    elif top in ("ids", "journal") and len(parts) == 3:
+        found = top
+    return found if found in _CONTENTS else ""
