@@ -79,12 +79,12 @@ FOOTERS = [
     "1",
     "[" * 50_000,
     '{"lsn": "7"}',
-    '{"lsn": 1, "signal": 3, "last": 0}',
+    '{"lsn": 1, "signal": 3, "last": 0, "samples": 0, "tier": 0}',
     '{"lsn": 1, "signal": "loss", "last": []}',
-    '{"lsn": 1e999, "signal": "loss", "last": 1}',
-    '{"lsn": ' + "9" * 5000 + ', "signal": "loss", "last": 1}',
-    '{"lsn": 1, "signal": "loss", "last": 1, "experiment_hash": {"a": []}}',
-    '{"lsn": 1, "signal": "\\ud800", "last": 1}',
+    '{"lsn": 1e999, "signal": "loss", "last": 1, "samples": 1, "tier": 0}',
+    '{"lsn": ' + "9" * 5000 + ', "signal": "loss", "last": 1, "samples": 1, "tier": 0}',
+    '{"lsn": 1, "signal": "loss", "last": 1, "samples": 1, "tier": 0,"experiment_hash": [1]}',
+    '{"lsn": 1, "signal": "\\ud800", "last": 1, "samples": 1, "tier": 0}',
 ]
 
 

@@ -13,14 +13,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from weightslab.errors import FolderError, LedgerFormatError
 from weightslab.ledger.claim import check_format
 from weightslab.ledger.files import Files
 from weightslab.ledger.layout import FileRange, Layout, without_superseded
 from weightslab.maintenance.logs import Logs, LogState
-from weightslab.maintenance.parquet import DAMAGE, DamagedFileError, Inspected, inspect
+from weightslab.maintenance.parquet import DamagedFileError, Inspected, inspect
 from weightslab.maintenance.registries import Registries, misplaced, read_json
 from weightslab.maintenance.report import Finding, Report, WriterState
 from weightslab.maintenance.tree import Entry, Tree, walk
@@ -28,6 +26,9 @@ from weightslab.maintenance.tree import Entry, Tree, walk
 __all__ = ["Checked", "check", "open_tree"]
 
 _HISTORY = ("sample", "instance", "global")
+_NUMBERED = (*_HISTORY, "ids", "journal", "tags", "signals", "arrays")
+"""What carries log numbers that rise from file to file; packs of large arrays are rewritten
+in any order."""
 
 
 @dataclass(slots=True)
@@ -213,7 +214,7 @@ class _Check:
                     f"it covers {covers.first} to {covers.last} and {former.path.name} up to "
                     f"{former.last}: only one of them can be right; move the other one away",
                 )
-            if entry.content and found.footer.get("lsn", lsn) < lsn:
+            if entry.content in _NUMBERED and found.footer.get("lsn", lsn) < lsn:
                 self._find("overlap", entry, "its log number is lower than that of an earlier file")
             former, lsn = covers, max(lsn, found.footer.get("lsn", lsn))
             self._take(entry, found)
@@ -236,7 +237,7 @@ class _Check:
 
     def _take(self, entry: Entry, found: Inspected) -> None:
         writer = entry.writer or ""
-        if entry.content:
+        if entry.content in _NUMBERED:
             lsn = found.footer.get("lsn", 0)
             self._published[writer] = max(self._published[writer], lsn)
         if entry.content == "ids":
@@ -286,9 +287,7 @@ class _Check:
     def _other(self, entry: Entry) -> None:
         if entry.role == "parquet":
             return
-        if entry.role == "array":
-            self._array(entry)
-        elif entry.role == "launch":
+        if entry.role == "launch":
             try:
                 read_json(entry.path)
             except FileNotFoundError:
@@ -305,19 +304,6 @@ class _Check:
         elif entry.role == "unknown":
             self._find("unknown", entry, "left alone")
         self._looked(entry)
-
-    def _array(self, entry: Entry) -> None:
-        try:
-            array = np.lib.format.open_memmap(entry.path, mode="r")
-            size = array.offset + array.nbytes
-        except FileNotFoundError:
-            return  # replaced meanwhile
-        except (*DAMAGE, EOFError, SyntaxError) as error:
-            unreadable = isinstance(error, OSError) and error.errno is not None
-            self._find("unreadable" if unreadable else "array", entry, " ".join(str(error).split()))
-            return
-        if size != entry.path.stat().st_size:
-            self._find("array", entry, f"it is {entry.size_bytes} bytes long, expected {size}")
 
     def _names(self) -> None:
         """Registries know whatever the files of closed writers name."""

@@ -24,13 +24,20 @@ __all__ = ["DAMAGE", "DamagedFileError", "Inspected", "inspect"]
 _BATCH = 1 << 16
 _FOOTER = b"weightslab"
 _NEEDED: dict[str, tuple[tuple[str, type], ...]] = {
-    **dict.fromkeys(("sample", "instance", "global"), (("signal", str), ("last", int))),
+    **dict.fromkeys(
+        ("sample", "instance", "global"),
+        (("signal", str), ("last", int), ("samples", int), ("tier", int)),
+    ),
     "ids": (("origin_sets", list), ("blocks", list)),
     "tags": (("tags", list), ("categories", dict), ("launch", int)),
     "signals": (("samples", int),),
-    "arrays": (),
+    "arrays": (("fields", dict),),
+    "packs": (("fields", dict),),
 }
 """What our own metadata must hold beside its log number."""
+
+_BY_ROW = ("tags", "signals", "arrays", "packs")
+"""What holds rows of samples in a column `row`, in no order that matters."""
 
 DAMAGE = (
     OSError,
@@ -161,9 +168,8 @@ def _look(
         rows = column(table, "row", np.int32)
         if not np.array_equal(rows, np.arange(found.rows, found.rows + len(rows))):
             raise DamagedFileError("order", "its rows are not numbered from 0 without a gap")
-    spoken = {"journal": "samples", "signals": "row", "arrays": "row", "tags": "row"}.get(content)
-    if spoken is not None:
-        values = table.column(spoken)
+    if content == "journal" or content in _BY_ROW:
+        values = table.column("samples" if content == "journal" else "row")
         if content == "journal":
             values = pc.list_flatten(values)
             last = pc.max(table.column("entry")).as_py()

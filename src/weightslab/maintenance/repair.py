@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from weightslab.errors import WeightsLabWarning
-from weightslab.ledger import Ledger
+from weightslab.ledger.claim import Claim
 from weightslab.ledger.files import Files, Lock
-from weightslab.ledger.frames import log_files
 from weightslab.ledger.layout import FORMAT_VERSION, Layout
+from weightslab.ledger.settle import settle_claimed
 from weightslab.maintenance.check import Checked, check, open_tree
 from weightslab.maintenance.registries import read_json
 from weightslab.maintenance.report import Finding
@@ -222,14 +222,13 @@ class _Repair:
     def _publish(self, writers: list[str]) -> None:
         """Open each writer as its next launch would, and close it."""
         for writer in writers:
-            # Every other free writer of its rank is locked: the ledger takes this one.
-            self._locks.pop(writer).release()
+            claim = Claim(writer, self._locks.pop(writer))
             notices = Notices()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", WeightsLabWarning)  # told here, by us
-                rank = int(writer.partition("-")[0])
-                Ledger(self._root, rank=rank, files=self._files, notices=notices).close()
-            if log_files(self._layout.log(writer)):
+                published = settle_claimed(self._layout, claim, self._files, notices)
+            claim.lock.release()
+            if not published:
                 said = notices.messages() or [f"the log of writer {writer} could not be published"]
                 self._done.failed += said
             else:

@@ -37,7 +37,6 @@ KINDS: dict[str, Kind] = {
     "writer": Kind("writers that no reader would find", True, "claim"),
     "registry": Kind("registries", True, "rebuild"),
     "json": Kind("damaged JSON", True, "set aside"),
-    "array": Kind("damaged arrays", True, "set aside"),
     "waiting": Kind("records that wait in a log", False, "publish"),
     "superseded": Kind("left over: merged into a larger file", False, "remove"),
     "temporary": Kind("left over: unfinished files", False, "remove"),

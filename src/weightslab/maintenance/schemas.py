@@ -9,7 +9,19 @@ from weightslab.ledger.segments import Chunk
 __all__ = ["complaint"]
 
 _ROWS = pa.list_(pa.int32())
+_ARRAYS = {
+    "row": pa.int32(),
+    "annotation_id": pa.int32(),
+    "field": pa.string(),
+    "dtype": pa.string(),
+    "shape": _ROWS,
+    "size_bytes": pa.int32(),
+    "lsn": pa.int64(),
+    "data": pa.binary(),
+}
 _FIXED: dict[str, dict[str, pa.DataType]] = {
+    "arrays": _ARRAYS,
+    "packs": _ARRAYS,
     "ids": {
         "row": pa.int32(),
         "sample_id": pa.string(),
@@ -30,14 +42,6 @@ _FIXED: dict[str, dict[str, pa.DataType]] = {
         "count": pa.int32(),
         "samples": _ROWS,
         "previous": _ROWS,
-    },
-    "arrays": {
-        "row": pa.int32(),
-        "annotation_id": pa.int32(),
-        "field": pa.string(),
-        "dtype": pa.string(),
-        "shape": _ROWS,
-        "data": pa.binary(),
     },
     "tags": {"row": pa.int32(), "sample_id": pa.string(), "discarded": pa.bool_()},
     "signals": {"row": pa.int32(), "sample_id": pa.string(), "annotation_id": pa.int32()},

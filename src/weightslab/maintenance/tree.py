@@ -15,8 +15,8 @@ from weightslab.ledger.layout import FileRange
 
 __all__ = ["Entry", "Tree", "walk"]
 
-_CONTENTS = {"sample", "instance", "global", "ids", "journal", "tags", "signals", "arrays"}
-_ARRAY = re.compile(r"^\d+-\d+\.npy$")
+_CONTENTS = {"sample", "instance", "global", "ids", "journal", "tags", "signals", "arrays", "packs"}
+_FLAT = {"ids": "ids", "journal": "journal", "arrays": "packs"}
 _LAUNCH = re.compile(r"^\d+\.(json|rank-\d+)$")
 _OF_A_WRITER = {"lock": "lock", "edits": "mark"}
 """Files beside a writer's logs: its lock, and what tells others that it edited."""
@@ -33,10 +33,10 @@ class Entry:
     size_bytes: int
     role: str
     """What it is: "manifest", "registry", "launch", "lock", "log", "mark", "temporary",
-    "aside", "array", "parquet" or "unknown"."""
+    "aside", "parquet" or "unknown"."""
     content: str = ""
     """Of Parquet: "sample", "instance", "global", "ids", "journal", "tags", "signals",
-    "arrays", or "" for a tree that this version does not know."""
+    "arrays", "packs" (large arrays), or "" for a tree that this version does not know."""
     writer: str | None = None
 
     @property
@@ -117,8 +117,6 @@ def _classify(parts: list[str]) -> tuple[str, str, str | None]:
         return role, "", parts[1] if role != "unknown" else None
     named = (p.removeprefix("writer=") for p in parts[:-1] if p.startswith("writer="))
     writer = next((name for name in named if _WRITER.match(name)), None)
-    if top == "arrays" and writer is not None and _ARRAY.match(name):
-        return "array", "", writer
     if writer is not None and FileRange.parse(Path(name)) is not None:
         return "parquet", _content(parts), writer
     return "unknown", "", None
@@ -132,6 +130,6 @@ def _content(parts: list[str]) -> str:
         found = parts[1].removeprefix("kind=")
     elif top == "samples" and len(parts) == 4:
         found = parts[1].removeprefix("family=")
-    elif top in ("ids", "journal") and len(parts) == 3:
-        found = top
+    elif top in _FLAT and len(parts) == 3:
+        found = _FLAT[top]
     return found if found in _CONTENTS else ""
