@@ -17,14 +17,14 @@ LAYERS = (
     ("session",),
     ("capture", "service"),
     ("", "api", "integration"),  # "" is weightslab itself
-    ("bench", "demo"),
+    ("bench", "demo", "maintenance"),
     ("__main__", "cli", "studio"),
     ("weightslab_lightning",),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 
 # The command line and the studio see a run through queries, a client or the demo, and never hold
-# a session; the demo and the plugin use nothing but what a user has.
+# a session; the demo and the plugin use nothing but what a user has; maintenance knows files alone.
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {
@@ -33,12 +33,14 @@ MAY_IMPORT = {
         "demo",
         "bench",
         "errors",
+        "maintenance",
         "notices",
         "queries",
         "service",
         "types",
     },
     "demo": {"", "demo", "errors"},
+    "maintenance": {"errors", "ledger", "notices", "types"},
     "studio": {"_version", "clock", "errors", "queries", "service", "types"},
     "weightslab_lightning": {"", "errors", "integration"},
 }
@@ -52,7 +54,7 @@ HOMES = {
     },
     "polars": {"api", "bench", "demo", "dynamics", "evaluation", "export", "queries", "service",
                "signals", "studio"},
-    "pyarrow": {"export", "ledger", "queries"},
+    "pyarrow": {"export", "ledger", "maintenance", "queries"},
     "click": {"cli"},
     "rich": {"cli"},
     "grpc": {"service"},

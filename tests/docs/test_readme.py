@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import duckdb
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import weightslab as wl
+from weightslab.cli.app import app
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -35,3 +37,10 @@ def test_the_loop_and_the_query_of_the_readme_run(tmp_path: Path) -> None:
     ranked = duckdb.sql(block("sql")).fetchall()
     assert len(ranked) == 10
     assert ranked == sorted(ranked, key=lambda row: -row[1])
+
+
+def test_every_command_of_the_readme_is_one() -> None:
+    """Each `weightslab <word>` that the README names is a command."""
+    named = set(re.findall(r"(?:`|&& )weightslab ([a-z]+)", README))
+    assert {"copy", "demo", "fsck"} <= named
+    assert named <= set(app.list_commands(click.Context(app)))

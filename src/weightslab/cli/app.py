@@ -15,6 +15,14 @@ from weightslab.errors import WeightsLabError
 __all__ = ["app", "main"]
 
 _COMMANDS = {
+    "copy": (
+        "weightslab.cli.commands.copy:copy",
+        "Copy a run folder to another folder or to S3, or back.",
+    ),
+    "fsck": (
+        "weightslab.cli.commands.fsck:fsck",
+        "Check every file of a run folder, and mend what can be mended.",
+    ),
     "demo": (
         "weightslab.cli.commands.demo:demo",
         "Train a small network on digits with planted label errors, and find them.",

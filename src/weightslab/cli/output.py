@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+import click
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Advance", "make_console", "progress"]
+__all__ = ["Advance", "counted", "make_console", "progress", "say", "size"]
 
 _PLAIN_WIDTH = 100  # without a terminal nobody knows the width; files and pipes get this one
 
@@ -31,16 +33,45 @@ def make_console() -> Console:
     return console
 
 
+def say(console: Console, line: str) -> None:
+    """Print a line that holds a path: as it is, in characters that the console can show.
+
+    No markup, emoji or tabs are taken out of it, and a name cannot steer the terminal.
+    """
+    safe = "".join(c if c.isprintable() else _escaped(c) for c in line)
+    click.echo(safe.encode(console.encoding, "backslashreplace").decode(console.encoding))
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def counted(number: int, what: str) -> str:
+    """A number and what it counts: "1 file", "2 files"."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def size(size_bytes: int) -> str:
+    """A size for people: "312 bytes", "4.2 kB"."""
+    amount = float(size_bytes)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
 @contextmanager
-def progress(console: Console, what: str, total: int) -> Iterator[Advance]:
-    """A bar over `total` pieces on a terminal, one line for each piece elsewhere."""
+def progress(console: Console, what: str, total: int, *, every: int = 1) -> Iterator[Advance]:
+    """A bar over `total` pieces on a terminal, one line for each `every`-th piece elsewhere."""
     if not console.is_terminal:
         done = 0
 
         def say(note: str) -> None:
             nonlocal done
             done += 1
-            console.print(f"{what} {done}/{total}  {note}")
+            if done % every == 0 or done == total:
+                console.print(f"{what} {done}/{total}  {note}", markup=False)
 
         yield say
         return

@@ -43,7 +43,7 @@ def check_format(layout: Layout) -> bool:
         version = manifest["format_version"]
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LedgerFormatError(
             f"{layout.manifest} is not a ledger's format file ({error}): "
             f"restore it, or choose another folder"

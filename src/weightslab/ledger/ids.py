@@ -369,6 +369,7 @@ class IdStore:
         """
         if count > self._count:
             lost = [f"lost/{row}" for row in range(self._count, count)]
+            self.changed.update(range(self._count, count))
             self._apply_names(self._count, lost)
 
     def replay(self, op: dict[str, Any], blob: bytes) -> bool:

@@ -128,6 +128,8 @@ def load_ids(ids: IdStore, path: Path) -> int:
             ids.replay({"op": "leave"}, members.tobytes())
         for origin in origins:
             ids.replay({"op": "origin", "origin": origin}, members.tobytes())
-    ids.changed.clear()
+    # What was filled in for rows that no file names goes into the next one.
+    changed = np.fromiter(ids.changed, np.int64, len(ids.changed))
+    ids.changed.difference_update(changed[np.isin(changed, rows)].tolist())
     lsn: int = footer["lsn"]
     return lsn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -17,6 +18,7 @@ __all__ = [
     "current_ranges",
     "folder_name",
     "superseded_ranges",
+    "without_superseded",
 ]
 
 FORMAT_VERSION = 1
@@ -63,10 +65,13 @@ class FileRange:
 
 def current_ranges(folder: Path) -> list[FileRange]:
     """Files of a folder in order of sequence, without those that a merge superseded."""
-    found = [r for r in map(FileRange.parse, _listed(folder)) if r is not None]
-    found.sort(key=lambda r: (r.first, -r.last))
+    return without_superseded(r for r in map(FileRange.parse, _listed(folder)) if r is not None)
+
+
+def without_superseded(found: Iterable[FileRange]) -> list[FileRange]:
+    """Ranges in order, without those that lie inside another one."""
     kept: list[FileRange] = []
-    for candidate in found:
+    for candidate in sorted(found, key=lambda r: (r.first, -r.last)):
         if not kept or candidate.last > kept[-1].last:
             kept.append(candidate)
     return kept

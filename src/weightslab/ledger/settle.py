@@ -23,7 +23,7 @@ from weightslab.ledger.store import Store
 from weightslab.ledger.writer import Writer
 from weightslab.notices import Notices
 
-__all__ = ["Settled", "settle_writers"]
+__all__ = ["Settled", "settle_claimed", "settle_writers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,13 @@ def settle_writers(
         elif not log_files(layout.log(writer)):
             claim.lock.release()
         else:
-            published = _publish(layout, claim, files, notices)
+            published = settle_claimed(layout, claim, files, notices)
             found["settled" if published else "refused"].append(writer)
     return Settled(**{name: tuple(writers) for name, writers in found.items()})
 
 
-def _publish(layout: Layout, claim: Claim, files: Files, notices: Notices) -> bool:
-    """Turn everything that a writer logged into files, and let it go."""
+def settle_claimed(layout: Layout, claim: Claim, files: Files, notices: Notices) -> bool:
+    """Turn everything that a writer logged into files, and let it go; False when the log stays."""
     options = LedgerOptions()
 
     def damaged(path: str, error: OSError) -> None:
