@@ -56,7 +56,7 @@ def test_an_unknown_command_far_from_all_lists_the_known() -> None:
     result = call("xyzzy")
     assert result.exit_code == 2
     assert "did you mean" not in result.stderr
-    assert "known commands: copy, demo, fsck" in result.stderr
+    assert "known commands: compact, copy, demo, fsck" in result.stderr
 
 
 @pytest.mark.parametrize(

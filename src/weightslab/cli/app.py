@@ -15,6 +15,10 @@ from weightslab.errors import WeightsLabError
 __all__ = ["app", "main"]
 
 _COMMANDS = {
+    "compact": (
+        "weightslab.cli.commands.compact:compact",
+        "Merge the files of a run folder, or make an archive of it.",
+    ),
     "copy": (
         "weightslab.cli.commands.copy:copy",
         "Copy a run folder to another folder or to S3, or back.",

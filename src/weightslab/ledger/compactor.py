@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -175,7 +175,14 @@ class Compactor:
 
     # -- on this thread -----------------------------------------------------
 
-    def run(self, writer: str, covered: int, *, archive: bool) -> int:
+    def run(
+        self,
+        writer: str,
+        covered: int,
+        *,
+        archive: bool,
+        on_merge: Callable[[Path], None] = lambda _: None,
+    ) -> int:
         """Merge everything that is due, now; gives the number of merges.
 
         `archive`: of each partition one file, of the smallest form.
@@ -188,6 +195,7 @@ class Compactor:
             for job in jobs:
                 self._publish_on(job)
                 done += 1
+                on_merge(job.target)
         return done
 
     def _wanted(self, writer: str, covered: int, archive: bool) -> list[MergeJob]:

@@ -7,6 +7,7 @@ it is better turned into files.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from weightslab.ledger.store import Store
 from weightslab.ledger.writer import Writer
 from weightslab.notices import Notices
 
-__all__ = ["Settled", "settle_claimed", "settle_writers"]
+__all__ = ["Compacted", "Settled", "compact_writers", "settle_claimed", "settle_writers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,18 @@ class Settled:
     """A process holds them: nothing of theirs was touched."""
     refused: tuple[str, ...]
     """The disk refused; their logs are as they were, and `Notices` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """What became of the writers of a folder."""
+
+    merges: dict[str, int]
+    """Number of merges by writer."""
+    living: tuple[str, ...]
+    """A process holds them, and merges by itself: nothing of theirs was touched."""
+    refused: tuple[str, ...]
+    """The disk refused, or a file is damaged: nothing is lost, and `Notices` says why."""
 
 
 def settle_writers(
@@ -51,9 +64,7 @@ def settle_writers(
         LedgerFormatError: it has a format that this version does not know.
         OSError: the folder cannot be written at all.
     """
-    layout = Layout(Path(root))
-    if not check_format(layout):
-        raise FolderError(f"{layout.root} holds no ledger: choose a run folder")
+    layout = _checked(root)
     files, notices = files or Files(), notices or Notices()
     found: dict[str, list[str]] = {"settled": [], "living": [], "refused": []}
     for writer in layout.writers():
@@ -68,8 +79,71 @@ def settle_writers(
     return Settled(**{name: tuple(writers) for name, writers in found.items()})
 
 
-def settle_claimed(layout: Layout, claim: Claim, files: Files, notices: Notices) -> bool:
-    """Turn everything that a writer logged into files, and let it go; False when the log stays."""
+def compact_writers(
+    root: Path | str,
+    *,
+    archive: bool = False,
+    on_merge: Callable[[Path], None] = lambda _: None,
+    files: Files | None = None,
+    notices: Notices | None = None,
+) -> Compacted:
+    """Merge the files of every writer whose process is gone; their logs become files first.
+
+    Killed at any moment, it loses nothing, and may be called again.
+
+    Args:
+        archive: whether to make one file of each partition, in the smallest form.
+        on_merge: called with the file of each merge.
+
+    Raises:
+        FolderError: there is no ledger.
+        LedgerFormatError: it has a format that this version does not know.
+        OSError: the folder cannot be written at all.
+    """
+    layout = _checked(root)
+    files, notices = files or Files(), notices or Notices()
+    merges: dict[str, int] = {}
+    living, refused = [], []
+    for name in layout.writers():
+        claim = claim_named(files, layout, name)
+        if claim is None:
+            living.append(name)
+            continue
+        done = 0
+
+        def merge(writer: Writer) -> None:
+            nonlocal done
+            done = writer.compact_now(archive=archive, on_merge=on_merge)
+
+        try:
+            published = settle_claimed(layout, claim, files, notices, then=merge)
+        except ValueError as error:
+            notices.warn_once(("compaction", name), f"files of {name} could not be merged: {error}")
+            published = False
+        merges[name] = done
+        if not published:
+            refused.append(name)
+    return Compacted(merges, tuple(living), tuple(refused))
+
+
+def _checked(root: Path | str) -> Layout:
+    layout = Layout(Path(root))
+    if not check_format(layout):
+        raise FolderError(f"{layout.root} holds no ledger: choose a run folder")
+    return layout
+
+
+def settle_claimed(
+    layout: Layout,
+    claim: Claim,
+    files: Files,
+    notices: Notices,
+    then: Callable[[Writer], None] = lambda _: None,
+) -> bool:
+    """Turn everything that a writer logged into files, and let it go; False when the log stays.
+
+    `then` is done with the writer, once its files hold everything, before it is let go.
+    """
     options = LedgerOptions()
 
     def damaged(path: str, error: OSError) -> None:
@@ -92,7 +166,18 @@ def settle_claimed(layout: Layout, claim: Claim, files: Files, notices: Notices)
         notices=notices,
         on_damage=damaged,
     )
-    return writer.attach(fresh=False, claim=claim) and writer.finish()
+    if not writer.attach(fresh=False, claim=claim):
+        return False
+    try:
+        done = writer.publish(bases=True)
+        if done:
+            then(writer)
+    except OSError as error:
+        writer.disk_failed(error)
+        done = False
+    finally:
+        published = writer.finish()
+    return published and done
 
 
 def _log_nothing(op: dict[str, Any], _: bytes) -> None:

@@ -254,15 +254,19 @@ class Writer:
         if self._compactor is not None and self._publisher is not None and self.name:
             self._compactor.tick(self.name, self._publisher.covered)
 
-    def compact_now(self, *, archive: bool) -> int:
+    def compact_now(
+        self, *, archive: bool, on_merge: Callable[[Path], None] = lambda _: None
+    ) -> int:
         """Merge on this thread whatever is due; gives the number of merges.
+
+        `on_merge` is called with the file of each.
 
         Raises OSError or ValueError when the disk refuses or a file is damaged.
         """
         compactor, publisher = self._compactor, self._publisher
         if compactor is None or publisher is None or not self.name:
             raise OSError(f"{self._layout.root} cannot be written")
-        return compactor.run(self.name, publisher.covered, archive=archive)
+        return compactor.run(self.name, publisher.covered, archive=archive, on_merge=on_merge)
 
     def finish(self) -> bool:
         """Publish the last, remove the log and let the folder go; False when the log stays."""
