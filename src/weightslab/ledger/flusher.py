@@ -12,6 +12,9 @@ from weightslab.notices import Notices
 
 __all__ = ["Flusher"]
 
+_ROOM_S = 1.0
+"""Longest wait of a training thread for a flush that makes room."""
+
 
 class Flusher:
     """Runs a writer's ticks and flushes until it is stopped.
@@ -44,6 +47,18 @@ class Flusher:
     def wake(self) -> None:
         """Look whether something is due, now."""
         self._wake.set()
+
+    def make_room(self, has_room: Callable[[], bool]) -> bool:
+        """Wait a bounded time for what waits to be written; not where the disk refused already."""
+        if self.failing:
+            return False
+        deadline = time.monotonic() + _ROOM_S
+        self.wake()
+        while time.monotonic() < deadline:
+            if has_room():
+                return True
+            time.sleep(0.005)
+        return False
 
     def flush_now(self) -> None:
         """Publish on the calling thread; nothing once the ledger is being closed."""

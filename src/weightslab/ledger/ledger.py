@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from weightslab.errors import FolderError, ReadOnlyError, UnknownOptionError
-from weightslab.ledger.arrays import FIELDS, SMALL_BYTES, ArrayRecord, records_of
 from weightslab.ledger.claim import check_format, new_launch
 from weightslab.ledger.discards import DiscardView
 from weightslab.ledger.edits import Editor
@@ -27,13 +26,11 @@ from weightslab.ledger.others import Others
 from weightslab.ledger.reader import ForeignWriters, View
 from weightslab.ledger.recent import RecentRing
 from weightslab.ledger.records import (
-    ARRAYS,
     CHANGE,
-    VALUES,
     Floats,
     encode_change,
-    encode_values,
 )
+from weightslab.ledger.saver import Saver
 from weightslab.ledger.segment_reader import SegmentReader
 from weightslab.ledger.store import Store
 from weightslab.ledger.writer import Writer
@@ -115,7 +112,6 @@ class Ledger:
         self._files = files or Files()
         self._reader = SegmentReader(self.options.cache_bytes)
         self._store = self._new_store()
-        self._launched = False
         self._closed = False
         self._flusher: Flusher | None = None
         if self.root.exists() and not self.root.is_dir():
@@ -139,6 +135,16 @@ class Ledger:
         self._editor = Editor(self._store, self._writer, self._others, now)
         self._foreign = ForeignWriters(
             self.layout, partial(self._new_store, foreign=True), self._damaged
+        )
+        self._saver = Saver(
+            self._store,
+            self._writer,
+            self.options,
+            self.notices,
+            root=self.root,
+            check=self.check_writable,
+            launch=self._launch,
+            wait_for_room=self._wait_for_room,
         )
         self.discarded = DiscardView(self._store, self._others)
         if mode == "w":
@@ -278,7 +284,7 @@ class Ledger:
             rows: int32 [B]; not changed afterwards.
             step: training step of the batch.
         """
-        self._append(signals, rows, None, step, log)
+        self._saver.values(signals, rows, None, step, log)
 
     def append_instances(
         self,
@@ -290,76 +296,12 @@ class Ledger:
         log: bool = True,
     ) -> None:
         """Save one value per instance: `rows` [N] of their samples, 1-based `annotations` [N]."""
-        self._append(signals, rows, annotations, step, log)
+        self._saver.values(signals, rows, annotations, step, log)
 
     def append_scalars(self, scalars: Mapping[str, float], *, step: int) -> None:
         """Save values of the global curve."""
         columns = {name: np.array([value], np.float64) for name, value in scalars.items()}
-        self._append(columns, None, None, step, True)
-
-    def _append(
-        self,
-        signals: Mapping[str, Floats],
-        rows: Rows | None,
-        annotations: Rows | None,
-        step: int,
-        log: bool,
-    ) -> None:
-        if self._closed or self.mode == "r":
-            self.check_writable()
-        store = self._store
-        if store.tail_rows > self.options.most_waiting_rows and not self._wait_for_room():
-            n = len(signals) * (1 if rows is None else len(rows))
-            self.notices.warn_once(
-                "dropped",
-                f"{self.root} takes no more values and memory for waiting ones is full: "
-                f"new values are dropped and counted until the disk works again",
-                count=n,
-            )
-            return
-        if not self._launched:
-            self._launch()
-        # The training thread waits for this: it logs the values and leaves the rest to
-        # whoever drains. Each call spared here is a microsecond or two on cold caches.
-        with store.lock:
-            known = store.codes
-            try:
-                codes = tuple([known[name] for name in signals])
-            except KeyError:
-                codes = tuple([self._code(name) for name in signals])
-            columns = tuple(signals.values())
-            payload = encode_values(step, codes, columns, rows, annotations, on_curve=log)
-            lsn = self._writer.log(VALUES, payload)
-            store.take_values(lsn, payload, len(codes) * (1 if rows is None else len(rows)))
-
-    def _wait_for_room(self) -> bool:
-        """Wait a bounded time for the flush thread, unless the disk already refused."""
-        if self._flusher is None or self._flusher.failing:
-            return False
-        deadline = time.monotonic() + 1.0
-        self._flusher.wake()
-        while time.monotonic() < deadline:
-            if self._store.tail_rows <= self.options.most_waiting_rows:
-                return True
-            time.sleep(0.005)
-        return False
-
-    def _code(self, name: str) -> int:
-        code = self._store.codes.get(name)
-        if code is None:
-            code = len(self._store.signals)
-            self._log_change({"op": "signal", "code": code, "name": name}, b"")
-            self._store.take_signal(code, name)
-        return code
-
-    def _launch(self) -> None:
-        self._launched = True
-        try:
-            number = new_launch(self._files, self.layout, self._rank)
-        except (OSError, ValueError) as error:
-            self._writer.disk_failed(error if isinstance(error, OSError) else OSError(str(error)))
-            number = self._store.launch + 1
-        self._editor.enter("launch", None, None, np.zeros(0, np.int32), launch=number)
+        self._saver.values(columns, None, None, step, True)
 
     def append_arrays(
         self,
@@ -376,39 +318,20 @@ class Ledger:
                 integers and booleans as they are, floats as float16, or in the narrowest
                 type that makes none of them infinite. What is no number is kept as JSON.
         """
-        self.check_writable()
-        if name not in FIELDS:
-            raise UnknownOptionError("array field", name, FIELDS)
-        for record in records_of(name, rows, values, annotations):
-            if record.values.nbytes > SMALL_BYTES * max(1, len(record.rows)):
-                self._large(record)
-                continue
-            if self._store.pending.array_bytes > self.options.most_waiting_array_bytes:
-                self.notices.warn_once(
-                    "dropped arrays",
-                    f"{self.root} takes no more targets and predictions: new ones are dropped "
-                    f"and counted until the disk works again",
-                    count=len(record.rows),
-                )
-                continue
-            head, blob = record.head(), record.blob()
-            with self._store.lock:
-                lsn = self._writer.log(ARRAYS, encode_change(head, blob))
-                # The copy: what the caller gave may change before it is in a file.
-                self._store.take_arrays(lsn, ArrayRecord.restore(head, blob))
-                self._store.large.forget(record, lsn)
+        self._saver.arrays(name, rows, values, annotations)
 
-    def _large(self, record: ArrayRecord) -> None:
-        left_out = self._store.large.take(record, self._writer.next_lsn - 1)
-        if left_out:
-            self.notices.warn_once(
-                "large arrays",
-                f"{record.field} of {record.values[0].nbytes} bytes a sample come faster than "
-                f"{self.options.array_rate_bytes_s / 1e6:g} MB/s or beyond "
-                f"{self.options.array_budget_bytes / 1e9:g} GB: some are left out, or the oldest "
-                f"go, and are counted",
-                count=left_out,
-            )
+    def _wait_for_room(self) -> bool:
+        return self._flusher is not None and self._flusher.make_room(
+            lambda: self._store.tail_rows <= self.options.most_waiting_rows
+        )
+
+    def _launch(self) -> None:
+        try:
+            number = new_launch(self._files, self.layout, self._rank)
+        except (OSError, ValueError) as error:
+            self._writer.disk_failed(error if isinstance(error, OSError) else OSError(str(error)))
+            number = self._store.launch + 1
+        self._editor.enter("launch", None, None, np.zeros(0, np.int32), launch=number)
 
     # -- editing -----------------------------------------------------------------
 
@@ -456,7 +379,7 @@ class Ledger:
     @property
     def launch(self) -> int:
         """Number of this launch; 0 before the first value is saved."""
-        return self._store.launch if self._launched else 0
+        return self._store.launch if self._saver.launched else 0
 
     @property
     def writer(self) -> str | None:
@@ -473,7 +396,7 @@ class Ledger:
         every experiment hash, oldest first, at the left; what stands right of a sample's
         `counts` is 0. int32 and float32, or 64 bits where 32 are not exact.
         """
-        if not self._launched:
+        if not self._saver.launched:
             return RecentRing().get(rows)
         with self._store.lock:
             return self._store.keep_recent(signal).get(rows)

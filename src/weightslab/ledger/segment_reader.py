@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
@@ -16,8 +16,12 @@ from weightslab.ledger.segments import ROW_GROUP, Chunk, read_chunk, read_footer
 
 __all__ = ["SegmentReader"]
 
-_SMALL_ROWS = 2 * ROW_GROUP
-"""Segments up to this are decoded whole when somebody asks for a sample."""
+_SMALL_ROWS = 4 * ROW_GROUP
+"""Segments up to this are decoded whole when somebody asks for samples again and again."""
+_TINY_ROWS = 1 << 14
+"""Segments up to this are always decoded whole: that takes as long as finding the pages."""
+_OFTEN = 8
+"""How often that is."""
 _OPEN_FILES = 128
 """Most mapped segments: each holds a descriptor."""
 
@@ -43,6 +47,8 @@ class SegmentReader:
         self._bytes = 0
         self._files: OrderedDict[Path, SegmentFile] = OrderedDict()
         self._blocks: dict[Path, Blocks] = {}
+        self._asked: Counter[Path] = Counter()
+        """How often samples of a segment were asked for."""
         self._lock = Lock()
 
     def whole(self, segment: Segment, kind: Kind) -> Chunk:
@@ -74,9 +80,16 @@ class SegmentReader:
         kept = self._kept(segment.path)
         if kept is not None:
             return take_rows(kept, rows)
-        if segment.rows <= _SMALL_ROWS:
+        if segment.rows <= _TINY_ROWS or self._is_asked_often(segment):
             return take_rows(self.whole(segment, kind), rows)
         return self._file(segment.path, kind).of(rows)
+
+    def _is_asked_often(self, segment: Segment) -> bool:
+        if segment.rows > _SMALL_ROWS:
+            return False
+        with self._lock:
+            self._asked[segment.path] += 1
+            return self._asked[segment.path] > _OFTEN
 
     def blocks(self, segment: Segment) -> Blocks:
         """A curve in blocks: as its file carries them, else made of its points."""
@@ -114,6 +127,7 @@ class SegmentReader:
         with self._lock:
             self._files.pop(path, None)
             self._blocks.pop(path, None)
+            self._asked.pop(path, None)
             dropped = self._decoded.pop(path, None)
             if dropped is not None:
                 self._bytes -= dropped.size_bytes
