@@ -29,7 +29,7 @@ def values(signal: str) -> list[float]:
 def curve(signal: str) -> list[tuple[int, float]]:
     """Points (step, value) of the global curve of a signal."""
     found = []
-    for _, chunk in _store().read("global", signals=[signal]):
+    for _, chunk in _store().history.read("global", signals=[signal]):
         found += list(zip(chunk.columns["step"], chunk.columns["value"], strict=True))
     return [(int(step), float(value)) for step, value in found]
 
@@ -67,7 +67,7 @@ def _store() -> Any:
 def _rows(kind: str, signal: str) -> list[tuple[str, int, int, float]]:
     ids = current().ledger.ids
     found = []
-    for _, chunk in _store().read(kind, signals=[signal]):
+    for _, chunk in _store().history.read(kind, signals=[signal]):
         columns = chunk.columns
         for at in range(len(chunk)):
             annotation = int(columns["annotation_id"][at]) if kind == "instance" else 0

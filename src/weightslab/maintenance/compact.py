@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from weightslab.ledger.layout import Layout
 from weightslab.ledger.settle import compact_writers
 from weightslab.notices import Notices
 
@@ -62,6 +64,11 @@ def compact(
 
 
 def _held(root: Path) -> tuple[int, int]:
-    """Number and size of the Parquet files of a folder."""
-    sizes = [path.stat().st_size for path in root.rglob("*.parquet")]
+    """Number and size of the published Parquet files of a folder, which may be living."""
+    sizes = []
+    temporary = Layout(root).temporary
+    for path in root.rglob("*.parquet"):
+        if not path.is_relative_to(temporary):
+            with contextlib.suppress(FileNotFoundError):
+                sizes.append(path.stat().st_size)
     return len(sizes), sum(sizes)
