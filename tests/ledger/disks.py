@@ -161,6 +161,11 @@ class FaultyFiles(WatchedFiles):
         self._forever = forever
         self._healed = False
 
+    def fail(self, kind: str, after: int, code: int) -> None:
+        """Refuse one operation of a kind, the one behind `after` others from now on."""
+        self._kind, self._code = kind, code
+        self._at = self.counts[kind] + after
+
     def fail_from_now(self) -> None:
         """Refuse the next operation of the kind, and those after it."""
         self._at = self.counts[self._kind]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Block", "Indices", "parsed_place"]
+__all__ = ["Block", "Indices", "grouped_places", "parsed_place"]
 
 Indices = npt.NDArray[np.int64]
 """Dataset indices."""
@@ -59,3 +60,39 @@ def parsed_place(name: str) -> tuple[str, int] | None:
     if len(tail) > 18 or (tail[0] == "0" and tail != "0"):
         return None
     return origin, int(tail)
+
+
+def grouped_places(
+    names: Sequence[str], which: Sequence[int]
+) -> dict[str, tuple[Sequence[int], Indices]]:
+    """Of the names at `which` those of the form "<origin>/<index>": by origin, where and which."""
+    at_once = _of_one_origin([names[at] for at in which])
+    if at_once is not None:
+        return {at_once[0]: (which, at_once[1])}
+    where: dict[str, list[int]] = {}
+    indices: dict[str, list[int]] = {}
+    for at in which:
+        parsed = parsed_place(names[at])
+        if parsed is not None:
+            where.setdefault(parsed[0], []).append(at)
+            indices.setdefault(parsed[0], []).append(parsed[1])
+    return {origin: (at, np.array(indices[origin], np.int64)) for origin, at in where.items()}
+
+
+def _of_one_origin(names: list[str]) -> tuple[str, Indices] | None:
+    """Origin and indices where all names are places of one origin, several times quicker."""
+    origin, slash, _ = names[0].rpartition("/") if names else ("", "", "")
+    prefix = origin + slash
+    tails = [name[len(prefix) :] for name in names if name.startswith(prefix)]
+    text = "".join(tails)
+    if not slash or len(tails) < len(names) or not all(tails):
+        return None
+    if not (text.isascii() and text.isdigit()) or max(map(len, tails)) > 18:
+        return None
+    indices = np.fromiter(map(int, tails), np.int64, len(tails))
+    # A leading zero makes another name: then there are more characters than digits.
+    digits = np.searchsorted(_POWERS, indices, side="right") + 1
+    return (origin, indices) if int(digits.sum()) == len(text) else None
+
+
+_POWERS = 10 ** np.arange(1, 19, dtype=np.int64)

@@ -252,15 +252,16 @@ class Compactor:
                     break
 
     def _remove_retired(self) -> None:
-        for path in self._store.pins.removable():
-            try:
-                with self._rest:
-                    self._files.remove(path)
-            except OSError:
-                # Superseded files are left out by every reader; the next opening removes them.
-                self._notices.warn_once(
-                    "superseded", f"{path} is superseded and could not be removed: it takes room"
-                )
+        refusal = self._store.pins.release(self._remove)
+        if refusal is not None:
+            # Every reader leaves superseded files out.
+            self._notices.warn_once(
+                "superseded", f"merged files could not be removed yet ({refusal}): they take room"
+            )
+
+    def _remove(self, path: Path) -> None:
+        with self._rest:
+            self._files.remove(path)
 
     def stop(self) -> None:
         """End the child; what it was merging is merged another time."""

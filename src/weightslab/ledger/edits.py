@@ -88,7 +88,7 @@ class Editor:
         """Give samples one value of a categorical tag (None clears it); gives how many changed."""
         self._others.look()
         with self._store.lock:
-            unique = np.unique(rows).astype(np.int32)
+            unique = _unique(rows)
             codes, names = self._codes(tag, unique)
             target = -1 if value is None else names.index(value) if value in names else len(names)
             moved = codes != target
@@ -227,9 +227,17 @@ def _differing(rows: Rows, column: npt.NDArray[np.bool_] | None, wanted: bool) -
     if rows.min() < 0:
         raise InputError(f"row {int(rows.min())} does not exist")
     held = np.zeros(0, np.bool_) if column is None else column
-    unique = np.unique(rows).astype(np.int32)
+    unique = _unique(rows)
     inside = unique < len(held)
     state = np.zeros(len(unique), np.bool_)
     state[inside] = held[unique[inside]]
     differing: Rows = unique[state != wanted]
     return differing
+
+
+def _unique(rows: Rows) -> Rows:
+    """Each of `rows` once, sorted. Sorting is several times quicker than `np.unique`."""
+    ordered = np.sort(rows.astype(np.int32, copy=False))
+    first = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weightslab.errors import InputError
-from weightslab.ledger.blocks import Block, Indices, parsed_place
+from weightslab.ledger.blocks import Block, Indices, grouped_places, parsed_place
 from weightslab.types import Rows
 
 __all__ = ["IdStore"]
@@ -95,19 +95,14 @@ class IdStore:
 
     def _find_rest(self, names: Sequence[str], found: list[int | None]) -> None:
         """Fill in the rows of "<origin>/<index>" where `found` has none, block by block."""
-        places: dict[str, list[int]] = {}
-        indices: dict[str, list[int]] = {}
-        for place, row in enumerate(found):
-            if row is None:
-                parsed = parsed_place(names[place])
-                if parsed is not None and parsed[0] in self._by_origin:
-                    places.setdefault(parsed[0], []).append(place)
-                    indices.setdefault(parsed[0], []).append(parsed[1])
-        for origin, where in places.items():
-            wanted = np.array(indices[origin], np.int64)
-            for block in self._by_origin[origin]:
-                rows = block.rows_of(wanted).tolist()
-                for place, row in zip(where, rows, strict=True):
+        missing = [place for place, row in enumerate(found) if row is None]
+        for origin, (where, wanted) in grouped_places(names, missing).items():
+            for block in self._by_origin.get(origin, ()):
+                rows = block.rows_of(wanted)
+                if len(where) == len(found) and rows.min() >= 0:
+                    found[:] = rows.tolist()
+                    return
+                for place, row in zip(where, rows.tolist(), strict=True):
                     if row >= 0:
                         found[place] = row
 

@@ -39,12 +39,21 @@ class Pins:
         with self.lock:
             self._retired += paths
 
-    def removable(self) -> list[Path]:
-        """Files that were retired and that nobody reads; each is given once."""
+    def release(self, remove: Callable[[Path], None]) -> OSError | None:
+        """Remove retired files that nobody reads; gives the first refusal.
+
+        What the disk refuses to remove waits for the next time.
+        """
         with self.lock:
             free = [path for path in self._retired if not self._pins[path]]
             self._retired = [path for path in self._retired if self._pins[path]]
             self._pins = +self._pins
+        refusal: OSError | None = None
         for path in free:
             self._forget(path)
-        return free
+            try:
+                remove(path)
+            except OSError as error:
+                refusal = refusal or error
+                self.retire([path])
+        return refusal

@@ -100,8 +100,9 @@ class Publisher:
     def _retire(self, paths: list[Path]) -> None:
         """Remove files that are needed no more, each when nobody reads it."""
         self._store.pins.retire(paths)
-        for path in self._store.pins.removable():
-            self._files.remove(path)
+        refusal = self._store.pins.release(self._files.remove)
+        if refusal is not None:
+            raise refusal
 
     def _ids(self, sequence: int, lsn: int, total: int) -> None:
         store = self._store
