@@ -19,6 +19,7 @@ from tests.maintenance.support import (
     table,
 )
 from weightslab.errors import FolderError
+from weightslab.ledger.layout import FORMAT_VERSION
 from weightslab.maintenance.copy import MARKER, carry_out, plan_copy
 from weightslab.maintenance.repair import repair
 
@@ -155,7 +156,9 @@ def test_an_unfinished_copy_of_another_run(run: Path, tmp_path: Path) -> None:
     """A part of one run is never completed with files of another."""
     target = tmp_path / "copy"
     stopped(run, target, 3)
-    (run / "ledger.json").write_text(json.dumps({"format_version": 1, "created": 0, "by": "x"}))
+    (run / "ledger.json").write_text(
+        json.dumps({"format_version": FORMAT_VERSION, "created": 0, "by": "x"})
+    )
     with pytest.raises(FolderError, match="copy of another run"):
         plan_copy(str(run), str(target))
     (target / MARKER).write_bytes(b"{")

@@ -21,7 +21,7 @@ __all__ = [
     "without_superseded",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the folder's format, kept in `ledger.json`."""
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
