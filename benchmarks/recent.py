@@ -6,7 +6,7 @@ import numpy as np
 from common import in_turns, row, scratch_folder
 
 from weightslab.ledger import Ledger
-from weightslab.ledger.recent import DEPTH
+from weightslab.ledger.history.recent import DEPTH
 
 SAMPLES = 1_000_000
 BATCH = 256

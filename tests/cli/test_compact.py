@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.ledger.test_compactor import QUIET, everything, fill
+from tests.ledger.compaction.test_compactor import QUIET, everything, fill
 from weightslab.cli.app import main
 from weightslab.ledger import Ledger
-from weightslab.ledger.compaction import FAN
+from weightslab.ledger.compaction.plan import FAN
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[object, str]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from weightslab.errors import WeightsLabWarning
 from weightslab.ledger import Ledger, LedgerOptions
-from weightslab.ledger.array_reader import held_keys, read_arrays
+from weightslab.ledger.arrays.reader import held_keys, read_arrays
 from weightslab.ledger.files import Files
 from weightslab.ledger.store import Store
 from weightslab.notices import Notices

@@ -18,8 +18,8 @@ from tests.ledger.support import sample_rows
 from weightslab.ledger import Ledger
 from weightslab.ledger.claim import new_launch
 from weightslab.ledger.files import Files
-from weightslab.ledger.frames import log_files
 from weightslab.ledger.layout import Layout
+from weightslab.ledger.log.frames import log_files
 
 if TYPE_CHECKING:
     import pytest

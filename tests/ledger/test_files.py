@@ -11,7 +11,7 @@ from tests.ledger.stories import OPTIONS
 from weightslab.errors import WeightsLabWarning
 from weightslab.ledger import Ledger
 from weightslab.ledger.files import Files
-from weightslab.ledger.frames import log_files
+from weightslab.ledger.log.frames import log_files
 
 
 class LinklessFiles(Files):

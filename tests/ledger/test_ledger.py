@@ -13,7 +13,7 @@ from tests.ledger.support import UnmappedFiles, read_ledger, run_script, sample_
 from weightslab.errors import ReadOnlyError
 from weightslab.ledger import Ledger
 from weightslab.ledger.files import Files
-from weightslab.ledger.frames import log_files
+from weightslab.ledger.log.frames import log_files
 
 
 def fill(ledger: Ledger, steps: int = 3) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.ledger.support import FailingFiles, run_script, sample_rows, samples
 from weightslab.errors import FolderError
 from weightslab.ledger import Ledger, LedgerOptions
-from weightslab.ledger.frames import log_files
+from weightslab.ledger.log.frames import log_files
 from weightslab.ledger.settle import Settled, settle_writers
 from weightslab.notices import Notices
 

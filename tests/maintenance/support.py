@@ -15,14 +15,14 @@ import numpy as np
 
 import weightslab as wl
 from weightslab.ledger import Ledger
-from weightslab.ledger.layout import FileRange
-from weightslab.ledger.segments import (
+from weightslab.ledger.history.segments import (
     concat_chunks,
     read_chunk,
     read_footer,
     sort_chunk,
     write_chunk,
 )
+from weightslab.ledger.layout import FileRange
 from weightslab.maintenance.check import check, open_tree
 from weightslab.maintenance.report import Finding, Report
 
@@ -158,7 +158,7 @@ def merge(paths: list[Path]) -> Path:
 def rewrite(path: Path, change: Callable[[Any], Any], footer: dict[str, Any] | None = None) -> None:
     """Replace a Parquet file by one whose table was changed."""
     from weightslab.ledger.columns import read_table
-    from weightslab.ledger.segments import write_parquet
+    from weightslab.ledger.history.segments import write_parquet
 
     metadata = read_footer(path) if footer is None else footer
     changed = change(read_table(path).replace_schema_metadata(None))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.ledger.compaction.test_compactor import QUIET, everything, files, fill
 from tests.ledger.support import run_script
-from tests.ledger.test_compactor import QUIET, everything, files, fill
 from weightslab.errors import FolderError
 from weightslab.ledger import Ledger
-from weightslab.ledger.compaction import FAN
+from weightslab.ledger.compaction.plan import FAN
 from weightslab.maintenance.check import check, open_tree
 from weightslab.maintenance.compact import compact
 
@@ -40,7 +40,7 @@ def test_a_killed_runs_log_becomes_files_and_a_living_run_is_left_alone(tmp_path
     root = tmp_path / "run"
     script = """
     import os, sys
-    from tests.ledger.test_compactor import QUIET, fill
+    from tests.ledger.compaction.test_compactor import QUIET, fill
     from weightslab.ledger import Ledger
     fill(Ledger(sys.argv[1], options=QUIET, rank=5), 9)
     os.kill(os.getpid(), 9)

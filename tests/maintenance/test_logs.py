@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.maintenance.support import found, killed_writer, only, report
-from weightslab.ledger.frames import HEADER_BYTES, encode_frame, encode_header
+from weightslab.ledger.log.frames import HEADER_BYTES, encode_frame, encode_header
 
 
 @pytest.fixture

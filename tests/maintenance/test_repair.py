@@ -23,7 +23,7 @@ from tests.maintenance.support import (
     segment,
     table,
 )
-from weightslab.ledger.frames import HEADER_BYTES
+from weightslab.ledger.log.frames import HEADER_BYTES
 from weightslab.maintenance.repair import repair
 
 FLIPPED: dict[str, Callable[[Path], Path]] = {

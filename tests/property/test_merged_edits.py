@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.property.support import FEW, folder
 from weightslab.ledger import Ledger, LedgerOptions
-from weightslab.ledger.merged import DISCARD, Key, MergedEdits, Stamp
-from weightslab.ledger.samples import SampleTable
+from weightslab.ledger.edits.merged import DISCARD, Key, MergedEdits, Stamp
+from weightslab.ledger.table.samples import SampleTable
 from weightslab.queries.samples import samples_frame
 
 _KEYS = {

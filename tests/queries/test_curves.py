@@ -10,9 +10,9 @@ import pytest
 
 from weightslab.errors import InputError
 from weightslab.ledger import Ledger, LedgerOptions
-from weightslab.ledger.compaction import FAN
-from weightslab.ledger.pyramid import blocks_of, packed, unpacked
-from weightslab.ledger.segments import Chunk, read_footer
+from weightslab.ledger.compaction.plan import FAN
+from weightslab.ledger.history.pyramid import blocks_of, packed, unpacked
+from weightslab.ledger.history.segments import Chunk, read_footer
 from weightslab.queries.curves import curve_buckets
 
 POINTS = 40_000

@@ -160,7 +160,7 @@ def test_arrays_that_nobody_asked_for_are_not_made_to_text(tmp_path: Path) -> No
 
 def test_a_snapshot_of_arrays_is_left_alone_by_later_saves() -> None:
     """What is made to text outside of the lock does not change under it."""
-    from weightslab.ledger.arrays import ArrayColumn
+    from weightslab.ledger.arrays.arrays import ArrayColumn
 
     column = ArrayColumn()
     rows = np.arange(2, dtype=np.int32)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightslab.errors import UnknownOptionError
 from weightslab.export.naming import annotation_numbers
-from weightslab.ledger.arrays import FIELDS
+from weightslab.ledger.arrays.arrays import FIELDS
 from weightslab.queries.lookup import id_texts
 from weightslab.session import current, guard_worker
 

@@ -20,7 +20,7 @@ from weightslab.errors import InputError
 from weightslab.types import Rows, check_text
 
 if TYPE_CHECKING:
-    from weightslab.ledger.ids import IdStore
+    from weightslab.ledger.ids.ids import IdStore
 
 __all__ = ["IndexedSamples", "Manners", "NoRowsError", "StreamedSamples"]
 

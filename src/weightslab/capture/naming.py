@@ -28,7 +28,7 @@ from weightslab.capture.bases import Base, Indices
 from weightslab.types import Rows, check_text
 
 if TYPE_CHECKING:
-    from weightslab.ledger.ids import IdStore
+    from weightslab.ledger.ids.ids import IdStore
 
 __all__ = ["AmbiguousNameError", "Naming", "Say"]
 

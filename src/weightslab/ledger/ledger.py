@@ -12,26 +12,26 @@ import numpy as np
 import numpy.typing as npt
 
 from weightslab.errors import FolderError, ReadOnlyError, UnknownOptionError
+from weightslab.ledger.arrays.large import LargeArrays
 from weightslab.ledger.claim import check_format, new_launch
-from weightslab.ledger.discards import DiscardView
-from weightslab.ledger.edits import Editor
+from weightslab.ledger.edits.discards import DiscardView
+from weightslab.ledger.edits.editor import Editor
+from weightslab.ledger.edits.others import Others
 from weightslab.ledger.files import Files
 from weightslab.ledger.flusher import Flusher
 from weightslab.ledger.forks import guard_forks
-from weightslab.ledger.ids import IdStore
-from weightslab.ledger.large import LargeArrays
+from weightslab.ledger.history.reader import SegmentReader
+from weightslab.ledger.history.recent import RecentRing
+from weightslab.ledger.ids.ids import IdStore
 from weightslab.ledger.layout import Layout
-from weightslab.ledger.options import LedgerOptions
-from weightslab.ledger.others import Others
-from weightslab.ledger.reader import ForeignWriters, View
-from weightslab.ledger.recent import RecentRing
-from weightslab.ledger.records import (
+from weightslab.ledger.log.records import (
     CHANGE,
     Floats,
     encode_change,
 )
+from weightslab.ledger.options import LedgerOptions
+from weightslab.ledger.reader import ForeignWriters, View
 from weightslab.ledger.saver import Saver
-from weightslab.ledger.segment_reader import SegmentReader
 from weightslab.ledger.store import Store
 from weightslab.ledger.writer import Writer
 from weightslab.notices import Notices

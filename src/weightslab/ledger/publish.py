@@ -15,16 +15,16 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, BinaryIO
 
-from weightslab.ledger.arrays_file import write_arrays
+from weightslab.ledger.arrays.file import write_arrays
+from weightslab.ledger.edits.journal import JournalEntry, write_journal
 from weightslab.ledger.files import Files
-from weightslab.ledger.ids_file import write_ids
-from weightslab.ledger.journal import JournalEntry, write_journal
+from weightslab.ledger.history.partitions import Entry, Partition, Segment, chunk_of, fold_curve
+from weightslab.ledger.history.segments import sort_chunk, write_chunk
+from weightslab.ledger.ids.file import write_ids
 from weightslab.ledger.layout import Layout, current_ranges, folder_name
-from weightslab.ledger.partitions import Entry, Partition, Segment, chunk_of, fold_curve
 from weightslab.ledger.recovery import Recovered
-from weightslab.ledger.samples_file import write_signals, write_tags
-from weightslab.ledger.segments import sort_chunk, write_chunk
 from weightslab.ledger.store import Store
+from weightslab.ledger.table.file import write_signals, write_tags
 
 __all__ = ["Publisher"]
 

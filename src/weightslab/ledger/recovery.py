@@ -16,18 +16,18 @@ from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 
-from weightslab.ledger.arrays import ArrayRecord
-from weightslab.ledger.arrays_file import ArrayFile
-from weightslab.ledger.frames import Frame
-from weightslab.ledger.ids_file import load_ids
-from weightslab.ledger.journal import JournalEntry, read_journal
+from weightslab.ledger.arrays.arrays import ArrayRecord
+from weightslab.ledger.arrays.file import ArrayFile
+from weightslab.ledger.edits.journal import JournalEntry, read_journal
+from weightslab.ledger.history.partitions import PartitionKey, Segment
+from weightslab.ledger.history.segments import footer_of, read_chunk
+from weightslab.ledger.ids.file import load_ids
 from weightslab.ledger.layout import HIVE_NULL, FileRange, Layout, current_ranges
-from weightslab.ledger.log_chain import read_logs
-from weightslab.ledger.partitions import PartitionKey, Segment
-from weightslab.ledger.records import ARRAYS, CHANGE, VALUES, decode_change, decode_values
-from weightslab.ledger.samples_file import load_signals, load_tags
-from weightslab.ledger.segments import footer_of, read_chunk
+from weightslab.ledger.log.chain import read_logs
+from weightslab.ledger.log.frames import Frame
+from weightslab.ledger.log.records import ARRAYS, CHANGE, VALUES, decode_change, decode_values
 from weightslab.ledger.store import Store
+from weightslab.ledger.table.file import load_signals, load_tags
 
 __all__ = ["Recovered", "load_writer"]
 

@@ -10,9 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightslab.errors import UnknownOptionError
-from weightslab.ledger.arrays import FIELDS, SMALL_BYTES, ArrayRecord, records_of
+from weightslab.ledger.arrays.arrays import FIELDS, SMALL_BYTES, ArrayRecord, records_of
+from weightslab.ledger.log.records import (
+    ARRAYS,
+    CHANGE,
+    VALUES,
+    Floats,
+    encode_change,
+    encode_values,
+)
 from weightslab.ledger.options import LedgerOptions
-from weightslab.ledger.records import ARRAYS, CHANGE, VALUES, Floats, encode_change, encode_values
 from weightslab.ledger.store import Store
 from weightslab.ledger.writer import Writer
 from weightslab.notices import Notices

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from weightslab.errors import FolderError
+from weightslab.ledger.arrays.large import LargeArrays
 from weightslab.ledger.claim import Claim, check_format, claim_named
 from weightslab.ledger.files import Files
-from weightslab.ledger.frames import log_files
-from weightslab.ledger.large import LargeArrays
+from weightslab.ledger.history.reader import SegmentReader
 from weightslab.ledger.layout import Layout
+from weightslab.ledger.log.frames import log_files
 from weightslab.ledger.options import LedgerOptions
-from weightslab.ledger.segment_reader import SegmentReader
 from weightslab.ledger.store import Store
 from weightslab.ledger.writer import Writer
 from weightslab.notices import Notices

@@ -15,19 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from weightslab.ledger.array_table import ArrayTable
-from weightslab.ledger.arrays import ArrayRecord
-from weightslab.ledger.history import History
-from weightslab.ledger.ids import IdStore
-from weightslab.ledger.journal import JournalEntry, categories_of
-from weightslab.ledger.large import LargeArrays
+from weightslab.ledger.arrays.arrays import ArrayRecord
+from weightslab.ledger.arrays.large import LargeArrays
+from weightslab.ledger.arrays.table import ArrayTable
+from weightslab.ledger.edits.journal import JournalEntry, categories_of
+from weightslab.ledger.history.history import History
+from weightslab.ledger.history.partitions import Entry, Partition, PartitionKey, chunk_of
+from weightslab.ledger.history.reader import SegmentReader
+from weightslab.ledger.history.recent import RecentRing, ring_of
+from weightslab.ledger.ids.ids import IdStore
 from weightslab.ledger.layout import Kind
-from weightslab.ledger.partitions import Entry, Partition, PartitionKey, chunk_of
+from weightslab.ledger.log.records import Values, decode_values
 from weightslab.ledger.pins import Pins
-from weightslab.ledger.recent import RecentRing, ring_of
-from weightslab.ledger.records import Values, decode_values
-from weightslab.ledger.samples import CategoryColumn, SampleTable
-from weightslab.ledger.segment_reader import SegmentReader
+from weightslab.ledger.table.samples import CategoryColumn, SampleTable
 
 __all__ = ["Pending", "Store"]
 

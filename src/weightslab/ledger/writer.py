@@ -10,18 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import RLock
 
-from weightslab.ledger.beacon import Beacon
 from weightslab.ledger.claim import Claim, claim_writer, clear_temporary, folders_of
-from weightslab.ledger.compactor import Compactor
+from weightslab.ledger.compaction.compactor import Compactor
+from weightslab.ledger.edits.beacon import Beacon
 from weightslab.ledger.files import Files, Lock
-from weightslab.ledger.frames import next_number
 from weightslab.ledger.layout import Layout, superseded_ranges
+from weightslab.ledger.log.frames import next_number
+from weightslab.ledger.log.records import CHANGE, encode_change
+from weightslab.ledger.log.wal import LogWriter
 from weightslab.ledger.options import LedgerOptions
 from weightslab.ledger.publish import Publisher
-from weightslab.ledger.records import CHANGE, encode_change
 from weightslab.ledger.recovery import Recovered, load_writer
 from weightslab.ledger.store import Store
-from weightslab.ledger.wal import LogWriter
 from weightslab.notices import Notices
 
 __all__ = ["Writer"]

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from weightslab.ledger.frames import Frame, log_files, read_log
-from weightslab.ledger.log_chain import read_logs
-from weightslab.ledger.records import ARRAYS, CHANGE, VALUES, decode_change, decode_values
+from weightslab.ledger.log.chain import read_logs
+from weightslab.ledger.log.frames import Frame, log_files, read_log
+from weightslab.ledger.log.records import ARRAYS, CHANGE, VALUES, decode_change, decode_values
 
 __all__ = ["LogState", "Logs"]
 

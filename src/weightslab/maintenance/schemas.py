@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from weightslab.ledger.segments import Chunk
+from weightslab.ledger.history.segments import Chunk
 
 __all__ = ["complaint"]
 

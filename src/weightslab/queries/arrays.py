@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from weightslab.ledger.arrays import ArrayColumn
-from weightslab.ledger.large import LargeFile
+from weightslab.ledger.arrays.arrays import ArrayColumn
+from weightslab.ledger.arrays.large import LargeFile
 from weightslab.queries.frames import nullable
 
 __all__ = ["array_column", "as_text", "file_text"]

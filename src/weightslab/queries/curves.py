@@ -12,7 +12,7 @@ import polars as pl
 
 from weightslab.errors import InputError
 from weightslab.ledger import Ledger
-from weightslab.ledger.pyramid import BLOCK, Blocks
+from weightslab.ledger.history.pyramid import BLOCK, Blocks
 from weightslab.queries.names import signal_name
 
 __all__ = ["curve_buckets"]

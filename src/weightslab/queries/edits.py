@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from weightslab.ledger import Ledger, View
-from weightslab.ledger.journal import JournalEntry, read_journal
+from weightslab.ledger.edits.journal import JournalEntry, read_journal
 from weightslab.ledger.layout import current_ranges
 
 __all__ = ["MergedEdits", "merged_edits"]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from weightslab.ledger import View
-from weightslab.ledger.ids_file import id_strings
+from weightslab.ledger.ids.file import id_strings
 
 __all__ = ["ids_of_sorted", "nullable"]
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import polars as pl
 
 from weightslab.ledger import Ledger, View
-from weightslab.ledger.partitions import PartitionKey, fold_curve
-from weightslab.ledger.segments import Chunk, concat_chunks
+from weightslab.ledger.history.partitions import PartitionKey, fold_curve
+from weightslab.ledger.history.segments import Chunk, concat_chunks
 from weightslab.queries.frames import ids_of_sorted
 from weightslab.queries.lookup import find_rows
 from weightslab.queries.names import signal_name

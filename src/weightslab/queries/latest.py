@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from weightslab.ledger import Ledger, View
-from weightslab.ledger.array_reader import held_keys, read_arrays
+from weightslab.ledger.arrays.reader import held_keys, read_arrays
 from weightslab.queries.frames import ids_of_sorted
 from weightslab.queries.lookup import find_rows
 from weightslab.queries.merge import WRITER, newest_rows

@@ -9,8 +9,8 @@ from polars.io.plugins import register_io_source
 
 from weightslab.errors import FolderError
 from weightslab.ledger import Ledger, View
-from weightslab.ledger.partitions import PartitionKey
-from weightslab.ledger.segments import Chunk
+from weightslab.ledger.history.partitions import PartitionKey
+from weightslab.ledger.history.segments import Chunk
 from weightslab.queries.frames import ids_of_sorted
 from weightslab.queries.history import HISTORY_COLUMNS
 from weightslab.queries.names import signal_name

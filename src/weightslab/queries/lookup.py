@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from weightslab.errors import InputError
-from weightslab.ledger.ids import IdStore
+from weightslab.ledger.ids.ids import IdStore
 from weightslab.types import SampleIds, check_text
 
 __all__ = ["find_rows", "id_texts"]

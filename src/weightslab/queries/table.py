@@ -14,9 +14,9 @@ import numpy.typing as npt
 import polars as pl
 
 from weightslab.ledger import View
-from weightslab.ledger.array_reader import held_keys, small_arrays
-from weightslab.ledger.array_table import Instances
-from weightslab.ledger.large import LargeFile
+from weightslab.ledger.arrays.large import LargeFile
+from weightslab.ledger.arrays.reader import held_keys, small_arrays
+from weightslab.ledger.arrays.table import Instances
 from weightslab.ledger.store import Store
 from weightslab.queries.arrays import array_column, as_text, file_text
 from weightslab.queries.frames import ids_of_sorted, nullable

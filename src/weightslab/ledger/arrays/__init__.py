@@ -1,0 +1,1 @@
+"""Targets, predictions and raw predictions: the latest of each sample, of any shape."""

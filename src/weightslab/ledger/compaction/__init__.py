@@ -1,0 +1,1 @@
+"""Files that a writer left become fewer, beside the run."""

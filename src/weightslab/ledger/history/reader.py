@@ -1,0 +1,133 @@
+"""Segments as whoever asks needs them: small ones decoded and kept, large ones page by page."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+from weightslab.ledger.history.mapped import Indices, SegmentFile, take_rows
+from weightslab.ledger.history.partitions import Segment
+from weightslab.ledger.history.pyramid import Blocks, blocks_of, unpacked
+from weightslab.ledger.history.segments import ROW_GROUP, Chunk, read_chunk, read_footer
+from weightslab.ledger.layout import Kind
+
+__all__ = ["SegmentReader"]
+
+_SMALL_ROWS = 4 * ROW_GROUP
+"""Segments up to this are decoded whole when somebody asks for samples again and again."""
+_TINY_ROWS = 1 << 14
+"""Segments up to this are always decoded whole: that takes as long as finding the pages."""
+_OFTEN = 8
+"""How often that is."""
+_OPEN_FILES = 128
+"""Most mapped segments: each holds a descriptor."""
+
+
+class _Decoded(NamedTuple):
+    chunk: Chunk
+    size_bytes: int
+
+
+class SegmentReader:
+    """Reads segments; decoded ones are kept, least recently used first out. For any thread.
+
+    Every method raises FileNotFoundError for a file that is gone (merged by its writer),
+    another OSError or ValueError for a damaged one.
+
+    Args:
+        budget_bytes: memory for decoded segments.
+    """
+
+    def __init__(self, budget_bytes: int) -> None:
+        self._budget = budget_bytes
+        self._decoded: OrderedDict[Path, _Decoded] = OrderedDict()
+        self._bytes = 0
+        self._files: OrderedDict[Path, SegmentFile] = OrderedDict()
+        self._blocks: dict[Path, Blocks] = {}
+        self._asked: Counter[Path] = Counter()
+        """How often samples of a segment were asked for."""
+        self._lock = Lock()
+
+    def whole(self, segment: Segment, kind: Kind) -> Chunk:
+        """Every row."""
+        kept = self._kept(segment.path)
+        if kept is not None:
+            return kept
+        chunk = read_chunk(segment.path, kind)
+        size = chunk.size_bytes
+        with self._lock:
+            if segment.path not in self._decoded and size <= self._budget:
+                self._decoded[segment.path] = _Decoded(chunk, size)
+                self._bytes += size
+                while self._bytes > self._budget:
+                    _, old = self._decoded.popitem(last=False)
+                    self._bytes -= old.size_bytes
+        return chunk
+
+    def _kept(self, path: Path) -> Chunk | None:
+        with self._lock:
+            found = self._decoded.get(path)
+            if found is None:
+                return None
+            self._decoded.move_to_end(path)
+            return found.chunk
+
+    def of_rows(self, segment: Segment, kind: Kind, rows: Indices) -> Chunk:
+        """The values of the samples `rows` (sorted, each once), sorted by sample."""
+        kept = self._kept(segment.path)
+        if kept is not None:
+            return take_rows(kept, rows)
+        if segment.rows <= _TINY_ROWS or self._is_asked_often(segment):
+            return take_rows(self.whole(segment, kind), rows)
+        return self._file(segment.path, kind).of(rows)
+
+    def _is_asked_often(self, segment: Segment) -> bool:
+        if segment.rows > _SMALL_ROWS:
+            return False
+        with self._lock:
+            self._asked[segment.path] += 1
+            return self._asked[segment.path] > _OFTEN
+
+    def blocks(self, segment: Segment) -> Blocks:
+        """A curve in blocks: as its file carries them, else made of its points."""
+        with self._lock:
+            found = self._blocks.get(segment.path)
+        if found is None:
+            text: str = read_footer(segment.path).get("blocks", "")
+            found = unpacked(text) if text else blocks_of(self.whole(segment, "global"))
+            with self._lock:
+                self._blocks[segment.path] = found
+        return found
+
+    def groups(self, segment: Segment, kind: Kind) -> Iterator[Chunk]:
+        """Every row, at most a row group at a time."""
+        kept = self._kept(segment.path)
+        if kept is not None:
+            yield kept
+        elif kind == "global" or segment.rows <= ROW_GROUP:
+            yield read_chunk(segment.path, kind)
+        else:
+            yield from SegmentFile(segment.path, kind).groups()
+
+    def _file(self, path: Path, kind: Kind) -> SegmentFile:
+        with self._lock:
+            file = self._files.get(path)
+            if file is None:
+                file = self._files[path] = SegmentFile(path, kind)
+                while len(self._files) > _OPEN_FILES:
+                    self._files.popitem(last=False)
+            self._files.move_to_end(path)
+            return file
+
+    def forget(self, path: Path) -> None:
+        """Let go of a file that was merged or replaced."""
+        with self._lock:
+            self._files.pop(path, None)
+            self._blocks.pop(path, None)
+            self._asked.pop(path, None)
+            dropped = self._decoded.pop(path, None)
+            if dropped is not None:
+                self._bytes -= dropped.size_bytes

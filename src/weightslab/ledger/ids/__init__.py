@@ -1,0 +1,1 @@
+"""Sample ids and the dense rows that stand for them."""

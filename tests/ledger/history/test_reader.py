@@ -1,0 +1,71 @@
+"""Segments read one way or another give the same rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.ledger.history.test_merge import assert_same, chunk_of, write
+from weightslab.ledger.history.mapped import take_rows
+from weightslab.ledger.history.partitions import Segment
+from weightslab.ledger.history.reader import SegmentReader
+from weightslab.ledger.history.segments import Chunk
+
+BUDGET = 64 << 20
+
+
+@pytest.fixture
+def segment(tmp_path: Path) -> tuple[Segment, Chunk]:
+    """20,000 rows of 500 samples."""
+    chunk = chunk_of("sample", list(range(500)) * 40, 1)
+    path = write(tmp_path / "s.parquet", chunk, 1)
+    return Segment(path, 1, 1, 1, len(chunk), 500), chunk
+
+
+def test_the_first_and_the_hundredth_question_get_the_same_answer(
+    segment: tuple[Segment, Chunk],
+) -> None:
+    """Page by page at first, from memory when it is asked often: the same rows."""
+    found, chunk = segment
+    reader = SegmentReader(BUDGET)
+    for at in range(30):
+        rows = np.array([at, at + 100])
+        assert_same(reader.of_rows(found, "sample", rows), take_rows(chunk, rows))
+    assert list(reader._decoded) == [found.path]
+
+
+def test_memory_for_decoded_segments_is_bounded(tmp_path: Path) -> None:
+    """Of several segments those that were used last are kept, within the budget."""
+    reader = SegmentReader(1 << 20)
+    for number in range(8):
+        chunk = chunk_of("sample", list(range(500)) * 20, number)
+        path = write(tmp_path / f"{number}.parquet", chunk, 1)
+        reader.whole(Segment(path, 1, 1, 1, len(chunk), 500), "sample")
+        assert reader._bytes == sum(d.size_bytes for d in reader._decoded.values()) <= 1 << 20
+    assert [p.stem for p in reader._decoded] == ["4", "5", "6", "7"]
+
+
+def test_a_file_that_was_replaced_is_read_anew(segment: tuple[Segment, Chunk]) -> None:
+    """What is forgotten is read from the disk at the next question."""
+    found, _ = segment
+    reader = SegmentReader(BUDGET)
+    rows = np.array([3])
+    before = reader.of_rows(found, "sample", rows)
+    other = chunk_of("sample", list(range(500)) * 40, 2)
+    write(found.path.with_name("new"), other, 1).rename(found.path)
+    reader.forget(found.path)
+    after = reader.of_rows(found, "sample", rows)
+    assert before.columns["value"].tobytes() != after.columns["value"].tobytes()
+    assert_same(after, take_rows(other, rows))
+
+
+def test_groups_are_the_segment(segment: tuple[Segment, Chunk]) -> None:
+    """In pieces or whole, decoded before or not, all rows come."""
+    found, chunk = segment
+    reader = SegmentReader(BUDGET)
+    for _ in range(2):
+        pieces = list(reader.groups(found, "sample"))
+        assert sum(map(len, pieces)) == len(chunk)
+        reader.whole(found, "sample")
