@@ -1,6 +1,6 @@
 """One segment, mapped: a few samples' values are read out of their pages.
 
-Shapes: m distinct samples of a row group.
+Shapes: m distinct samples of a row group, P pages.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from weightslab.ledger.history.pages import PageList, list_pages
+from weightslab.ledger.history.page_index import PageIndex
+from weightslab.ledger.history.pages import PageList, list_pages, pages_at
 from weightslab.ledger.history.segments import (
     COLUMNS,
     Chunk,
@@ -36,14 +37,16 @@ _MANY = 64
 
 
 class _Group(NamedTuple):
-    """What is known of a row group once somebody looked into it."""
+    """How the rows of a row group are found and read."""
 
-    samples: npt.NDArray[np.int32]
-    """Its distinct samples, sorted; [m]."""
-    starts: Indices
-    """First row of each sample and, last, the number of rows; [m + 1]."""
     columns: dict[str, PageList | int | None]
     """By name: the pages, the one value that all rows have, or None for another form."""
+    samples: npt.NDArray[np.int32]
+    """Its distinct samples, sorted; [m]. Empty where `sample`'s own pages are looked into."""
+    starts: Indices
+    """First row of each sample and, last, the number of rows; [m + 1]."""
+    first: npt.NDArray[np.int32]
+    """First sample of each page; [P]."""
 
 
 class SegmentFile:
@@ -65,6 +68,8 @@ class SegmentFile:
         self._names = names_of(kind)
         self._groups: dict[int, _Group] = {}
         self._latest = (-1, Chunk.empty(kind))
+        words = footer_of(self._metadata).get("pages")
+        self._index = None if words is None else PageIndex.of(words, len(self._names))
         bounds = np.array(self._bounds(), np.int64).reshape(-1, 2)
         self._lows, self._highs = bounds[:, 0], bounds[:, 1]
 
@@ -130,25 +135,48 @@ class SegmentFile:
 
     def _of_group(self, number: int, wanted: Indices) -> Chunk:
         group = self._group(number)
+        columns = {name: pages for name, pages in group.columns.items() if name != "sample"}
+        if len(wanted) > _MANY or any(pages is None for pages in columns.values()):
+            return take_rows(self._decoded(number), wanted)
+        samples, spans = self._spans(group, wanted)
+        counts = [high - low for low, high in spans]
+        found: dict[str, npt.NDArray[Any]] = {"sample": np.repeat(samples, counts)}
+        for name, dtype, _ in COLUMNS[self._kind]:
+            pages = columns.get(name)
+            if isinstance(pages, int):
+                found[name] = np.full(len(found["sample"]), pages, dtype)
+            elif pages is not None:
+                parts = [pages.rows(self._view, low, high) for low, high in spans]
+                found[name] = np.concatenate(parts) if parts else np.zeros(0, dtype)
+        return Chunk(self._kind, found)
+
+    def _spans(
+        self, group: _Group, wanted: Indices
+    ) -> tuple[npt.NDArray[np.int32], list[tuple[int, int]]]:
+        """Those of the samples that have rows in a row group, and which rows."""
+        pages = group.columns["sample"]
+        if isinstance(pages, PageList):
+            looked = [(row, self._span(pages, group.first, row)) for row in wanted.tolist()]
+            held = [(row, span) for row, span in looked if span[0] < span[1]]
+            return np.array([row for row, _ in held], np.int32), [span for _, span in held]
         at = np.searchsorted(group.samples, wanted)
         inside = at < len(group.samples)
         at = at[inside][group.samples[at[inside]] == wanted[inside]]
-        if len(at) > _MANY or any(pages is None for pages in group.columns.values()):
-            return take_rows(self._decoded(number), wanted)
-        lows, highs = group.starts[at], group.starts[at + 1]
-        spans = list(zip(lows.tolist(), highs.tolist(), strict=True))
-        columns: dict[str, npt.NDArray[Any]] = {
-            "sample": np.repeat(group.samples[at], highs - lows),
-        }
-        total = len(columns["sample"])
-        for name, dtype, _ in COLUMNS[self._kind]:
-            pages = group.columns.get(name)
-            if isinstance(pages, int):
-                columns[name] = np.full(total, pages, dtype)
-            elif pages is not None:
-                parts = [pages.rows(self._view, low, high) for low, high in spans]
-                columns[name] = np.concatenate(parts) if parts else np.zeros(0, dtype)
-        return Chunk(self._kind, columns)
+        lows, highs = group.starts[at].tolist(), group.starts[at + 1].tolist()
+        return group.samples[at], list(zip(lows, highs, strict=True))
+
+    def _span(self, pages: PageList, first: npt.NDArray[np.int32], row: int) -> tuple[int, int]:
+        """The rows of one sample, looked up in the pages that may hold its first and last."""
+        key = np.int32(row)
+        low_page = max(int(np.searchsorted(first, key)) - 1, 0)
+        high_page = max(int(np.searchsorted(first, key, side="right")) - 1, 0)
+        start, stop = int(pages.starts[low_page]), int(pages.starts[low_page + 1])
+        head = pages.rows(self._view, start, stop)
+        low = start + int(np.searchsorted(head, key))
+        if high_page != low_page:
+            start, stop = int(pages.starts[high_page]), int(pages.starts[high_page + 1])
+            head = pages.rows(self._view, start, stop)
+        return low, start + int(np.searchsorted(head, key, side="right"))
 
     def _group(self, number: int) -> _Group:
         found = self._groups.get(number)
@@ -157,21 +185,26 @@ class SegmentFile:
         return found
 
     def _look_into(self, number: int) -> _Group:
+        columns = {name: self._pages(number, name, dtype) for name, dtype, _ in COLUMNS[self._kind]}
+        if self._index is not None and isinstance(columns["sample"], PageList):
+            nothing = np.zeros(0, np.int32)
+            return _Group(columns, nothing, np.zeros(1, np.int64), self._index.first[number])
         table = self._parquet.read_row_group(number, columns=["sample"], use_threads=False)
         parts = [np.frombuffer(c.buffers()[1], np.int32, len(c)) for c in table.column(0).chunks]
         sample = np.concatenate(parts)
         starts = np.flatnonzero(np.concatenate(([True], sample[1:] != sample[:-1])))
-        columns: dict[str, PageList | int | None] = {}
-        for name, dtype, _ in COLUMNS[self._kind]:
-            if name == "sample":
-                continue
-            column = self._column(number, name)
-            bounds = column.statistics
-            if name == "launch" and bounds is not None and bounds.min == bounds.max:
-                columns[name] = int(bounds.min)
-            else:
-                columns[name] = list_pages(self._view, column, np.dtype(dtype))
-        return _Group(sample[starts], np.append(starts, len(sample)), columns)
+        columns["sample"] = None
+        return _Group(columns, sample[starts], np.append(starts, len(sample)), sample[:0])
+
+    def _pages(self, number: int, name: str, dtype: Any) -> PageList | int | None:
+        column = self._column(number, name)
+        bounds = column.statistics
+        if name == "launch" and bounds is not None and bounds.min == bounds.max:
+            return int(bounds.min)
+        if self._index is None:
+            return None if name == "sample" else list_pages(self._view, column, np.dtype(dtype))
+        places = self._index.places[number][self._names.index(name)]
+        return pages_at(self._view, column, np.dtype(dtype), places, self._index.page)
 
     def _decoded(self, group: int) -> Chunk:
         table = self._parquet.read_row_group(group, columns=self._names, use_threads=False)

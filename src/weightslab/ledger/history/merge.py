@@ -119,7 +119,7 @@ def merge_segments(
     else:
         pieces = _merged_windows(kind, [SegmentFile(path, kind) for path in inputs])
     rows = 0
-    with SegmentWriter(kind, stream, level=level) as writer:
+    with SegmentWriter(kind, stream, level=level, clustered=True) as writer:
         for piece in pieces:
             writer.write(piece)
             rows += len(piece)

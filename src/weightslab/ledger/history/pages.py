@@ -2,8 +2,9 @@
 
 A Parquet reader decodes whole column chunks; one sample's history is a page of each. The
 pages of a chunk stand one after the other, each behind a small Thrift header that says its
-size, encoding and checksum. What is found here is plain Parquet: a chunk of another form
-gives None, and the caller takes the ordinary way.
+size, encoding and checksum. Where the headers stand is told by our own part of the file's
+metadata (`page_index`), or found by going from one to the next. What is found here is plain
+Parquet: a chunk of another form gives None, and the caller takes the ordinary way.
 
 Shapes: P pages of a chunk, n rows.
 Source: the Parquet format's `parquet.thrift` (PageHeader, DataPageHeader) and Thrift's
@@ -15,13 +16,13 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-__all__ = ["PageList", "list_pages"]
+__all__ = ["PageList", "header_places", "list_pages", "pages_at"]
 
 _PLAIN, _BYTE_STREAM_SPLIT = 0, 9
 _DATA_PAGE = 0
@@ -81,6 +82,55 @@ class _Thrift:
         return None
 
 
+class _Header(NamedTuple):
+    """What a page's header says."""
+
+    start: int
+    """Where its bytes begin."""
+    size: int
+    """How many they are, as they lie in the file."""
+    rows: int
+    encoding: int
+    checksum: int | None
+
+
+def _header(file: memoryview, at: int, width: int | None) -> _Header:
+    """The header at a place; `width` is the size of a value, where it is known.
+
+    Raises ValueError for a page of another kind than is read here.
+    """
+    reader = _Thrift(file, at)
+    try:
+        fields = reader.struct()
+        data = fields[_DATA_HEADER]
+        rows, size = data[1], fields[3]
+        if fields[1] != _DATA_PAGE or (width is not None and fields[2] != rows * width):
+            raise ValueError("the page is of another form")
+        return _Header(reader.at, size, rows, data[2], fields.get(_CRC))
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError("there is no page header") from error
+
+
+def header_places(data: memoryview, columns: int, rows: int) -> list[list[int]]:
+    """Where the page headers of a row group stand in its bytes, column by column.
+
+    Raises ValueError when `data` is no row group of `columns` columns without nulls.
+    """
+    found: list[list[int]] = []
+    at = 0
+    for _ in range(columns):
+        places, read = [], 0
+        while read < rows:
+            header = _header(data, at, None)
+            places.append(at)
+            read += header.rows
+            at = header.start + header.size
+        found.append(places)
+    if at != len(data):
+        raise ValueError("more than its pages stands in a row group")
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class PageList:
     """Where the pages of one column chunk lie, and how to read rows out of them."""
@@ -88,10 +138,8 @@ class PageList:
     dtype: np.dtype[Any]
     starts: npt.NDArray[np.int64]
     """First row of each page and, last, the number of rows; int64 [P + 1]."""
-    offsets: tuple[int, ...]
-    sizes: tuple[int, ...]
-    """Bytes of each page as it lies in the file."""
-    checksums: tuple[int | None, ...]
+    headers: npt.NDArray[np.int64]
+    """Where the header of each page stands; int64 [P]."""
     split: bool
     """Whether the bytes of the values stand in streams (BYTE_STREAM_SPLIT)."""
     packed: bool
@@ -101,7 +149,7 @@ class PageList:
         """Values of the rows `low..high` of the chunk.
 
         Raises:
-            OSError: a page whose checksum does not agree.
+            OSError: a page that is not what it should be, or whose checksum does not agree.
         """
         first = int(np.searchsorted(self.starts, low, side="right")) - 1
         last = int(np.searchsorted(self.starts, high, side="left")) - 1
@@ -110,11 +158,17 @@ class PageList:
 
     def _page(self, file: memoryview, page: int, low: int, high: int) -> npt.NDArray[Any]:
         start, stop = int(self.starts[page]), int(self.starts[page + 1])
-        raw = file[self.offsets[page] : self.offsets[page] + self.sizes[page]]
-        checksum = self.checksums[page]
-        if checksum is not None and zlib.crc32(raw) != checksum & 0xFFFFFFFF:
-            raise OSError("a page's checksum does not agree with its bytes")
         n, width = stop - start, self.dtype.itemsize
+        try:
+            header = _header(file, int(self.headers[page]), width)
+        except ValueError as error:
+            raise OSError(f"a page cannot be read: {error}") from error
+        expected = _BYTE_STREAM_SPLIT if self.split else _PLAIN
+        if header.rows != n or header.encoding != expected:
+            raise OSError("a page has other rows than its place says")
+        raw = file[header.start : header.start + header.size]
+        if header.checksum is not None and zlib.crc32(raw) != header.checksum & 0xFFFFFFFF:
+            raise OSError("a page's checksum does not agree with its bytes")
         data: Any = raw
         if self.packed:
             data = _zstd().decompress(pa.py_buffer(raw), decompressed_size=n * width)
@@ -130,48 +184,52 @@ def _zstd() -> Any:
     return pa.Codec("zstd")
 
 
-def list_pages(file: memoryview, column: Any, dtype: np.dtype[Any]) -> PageList | None:
-    """Pages of a column chunk without nulls; None when it is not of a form that is read here.
+def pages_at(
+    file: memoryview, column: Any, dtype: np.dtype[Any], headers: npt.NDArray[np.int64], size: int
+) -> PageList | None:
+    """Pages of a column chunk whose headers stand at `headers`, `size` rows in each but the last.
 
     Args:
         file: the whole file, mapped.
         column: pyarrow's metadata of the column chunk.
-        dtype: the column's type.
     """
-    if column.compression not in ("ZSTD", "UNCOMPRESSED") or column.has_dictionary_page:
-        return None
-    packed = column.compression == "ZSTD"
-    starts, offsets, sizes, checksums = [0], [], [], []
-    encodings = set()
+    rows = column.num_values
+    starts = np.minimum(np.arange(len(headers) + 1, dtype=np.int64) * size, rows)
+    return _page_list(file, column, dtype, starts, headers)
+
+
+def list_pages(file: memoryview, column: Any, dtype: np.dtype[Any]) -> PageList | None:
+    """Pages of a column chunk without nulls; None when it is not of a form that is read here."""
+    starts, headers = [0], []
     at = column.data_page_offset
     end = at + column.total_compressed_size
     try:
         while at < end:
-            reader = _Thrift(file, at)
-            header = reader.struct()
-            data = header[_DATA_HEADER]
-            rows, encoding = data[1], data[2]
-            if header[1] != _DATA_PAGE or header[2] != rows * dtype.itemsize:
-                return None
-            encodings.add(encoding)
-            offsets.append(reader.at)
-            sizes.append(header[3])
-            checksums.append(header.get(_CRC))
-            starts.append(starts[-1] + rows)
-            at = reader.at + header[3]
-    except (KeyError, IndexError, ValueError, TypeError):
+            header = _header(file, at, dtype.itemsize)
+            headers.append(at)
+            starts.append(starts[-1] + header.rows)
+            at = header.start + header.size
+    except ValueError:
         return None
-    if at != end or starts[-1] != column.num_values or len(encodings) != 1:
+    if at != end or starts[-1] != column.num_values:
         return None
-    encoding = encodings.pop()
+    return _page_list(file, column, dtype, np.array(starts, np.int64), np.array(headers, np.int64))
+
+
+def _page_list(
+    file: memoryview,
+    column: Any,
+    dtype: np.dtype[Any],
+    starts: npt.NDArray[np.int64],
+    headers: npt.NDArray[np.int64],
+) -> PageList | None:
+    if column.compression not in ("ZSTD", "UNCOMPRESSED") or column.has_dictionary_page:
+        return None
+    try:
+        encoding = _header(file, int(headers[0]), dtype.itemsize).encoding
+    except (ValueError, IndexError):
+        return None
     if encoding not in (_PLAIN, _BYTE_STREAM_SPLIT):
         return None
-    return PageList(
-        dtype,
-        np.array(starts, np.int64),
-        tuple(offsets),
-        tuple(sizes),
-        tuple(checksums),
-        encoding == _BYTE_STREAM_SPLIT,
-        packed,
-    )
+    split = encoding == _BYTE_STREAM_SPLIT
+    return PageList(dtype, starts, headers, split, column.compression == "ZSTD")

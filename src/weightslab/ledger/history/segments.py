@@ -23,6 +23,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from weightslab.ledger.history.page_index import PAGE, IndexWriter
+from weightslab.ledger.history.pages import header_places
 from weightslab.ledger.layout import Kind
 
 __all__ = [
@@ -45,8 +47,8 @@ __all__ = [
 
 ROW_GROUP = 1 << 18
 """Rows of a row group."""
-_PAGE = 2048
 _FOOTER = b"weightslab"
+_MAGIC = b"PAR1"
 
 Column = npt.NDArray[Any]
 
@@ -147,12 +149,20 @@ def write_chunk(chunk: Chunk, footer: dict[str, Any], stream: BinaryIO) -> None:
 class SegmentWriter:
     """Writes one segment piece by piece, in whole row groups.
 
-    `level` is zstd's: 1 for what is read and merged again, more for an archive.
+    `level` is zstd's: 1 for what is read and merged again, more for an archive. `clustered`
+    says that many rows of a sample stand together: then its pages, too, are read one by one.
     """
 
-    def __init__(self, kind: Kind, stream: BinaryIO, *, level: int = 1) -> None:
+    def __init__(
+        self, kind: Kind, stream: BinaryIO, *, level: int = 1, clustered: bool = False
+    ) -> None:
         self._kind = kind
+        self._recorder = _Recorder(stream)
+        self._index = IndexWriter()
         layout = COLUMNS[kind]
+        encodings = {name: encoding for name, _, encoding in layout}
+        if clustered and kind != "global":
+            encodings["sample"] = "PLAIN"
         self._schema = pa.schema(
             [pa.field(name, _ARROW[np.dtype(dtype)], nullable=False) for name, dtype, _ in layout]
         )
@@ -160,14 +170,16 @@ class SegmentWriter:
         self._waiting_rows = 0
         self._bounds: list[tuple[int, int]] = []
         self._parquet = pq.ParquetWriter(
-            stream,
+            self._recorder,
             self._schema,
             use_dictionary=False,
-            column_encoding={name: encoding for name, _, encoding in layout},
+            column_encoding=encodings,
             # Rows alone end a page.
             data_page_size=1 << 30,
-            max_rows_per_page=_PAGE,
-            write_batch_size=_PAGE,
+            max_rows_per_page=PAGE,
+            write_batch_size=PAGE,
+            # What stands in order is found by these; of the rest they would only take room.
+            write_statistics=["sample", "launch"] if kind != "global" else True,
             **file_options(level),
         )
 
@@ -188,29 +200,69 @@ class SegmentWriter:
         whole = concat_chunks(self._kind, self._waiting)
         self._waiting = [whole.take(slice(rows, None))]
         self._waiting_rows -= rows
-        sample = whole.columns.get("sample")
-        if sample is not None:
-            starts = range(0, rows, ROW_GROUP)
-            ends = (min(start + ROW_GROUP, rows) - 1 for start in starts)
-            self._bounds += [
-                (int(sample[a]), int(sample[b])) for a, b in zip(starts, ends, strict=True)
-            ]
+        for start in range(0, rows, ROW_GROUP):
+            self._write_group(whole.take(slice(start, min(start + ROW_GROUP, rows))))
+
+    def _write_group(self, chunk: Chunk) -> None:
+        rows = len(chunk)
         arrays = []
         for name, dtype, _ in COLUMNS[self._kind]:
-            column = np.ascontiguousarray(whole.columns[name][:rows], dtype=dtype)
+            column = np.ascontiguousarray(chunk.columns[name], dtype=dtype)
             buffers = [None, pa.py_buffer(column)]
             arrays.append(pa.Array.from_buffers(_ARROW[column.dtype], rows, buffers))
         table = pa.Table.from_arrays(arrays, schema=self._schema)
+        self._recorder.take()
+        start = max(self._recorder.tell(), len(_MAGIC))
         self._parquet.write_table(table, row_group_size=ROW_GROUP)
+        data = self._recorder.take()
+        sample = chunk.columns.get("sample")
+        if sample is not None:
+            self._bounds.append((int(sample[0]), int(sample[-1])))
+            places = header_places(memoryview(data), len(arrays), rows)
+            self._index.add(start, rows, sample[::PAGE].astype(np.int32), places)
 
     def finish(self, footer: dict[str, Any]) -> None:
         """Write what waits, and `footer` into the file's metadata.
 
-        With the first and last sample of each row group: what a reader looks for rows by.
+        With what a reader looks for rows by: the first and last sample of each row group, and
+        where its pages stand.
         """
         if self._waiting_rows:
             self._write(self._waiting_rows)
-        self._parquet.add_key_value_metadata(footer_text(footer | {"groups": self._bounds}))
+        if self._kind != "global":
+            footer = footer | {"groups": self._bounds, "pages": self._index.words()}
+        self._parquet.add_key_value_metadata(footer_text(footer))
+
+
+class _Recorder:
+    """Passes on what is written, and keeps what was written since somebody took it."""
+
+    closed = False
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._kept: list[bytes] = []
+        self._written = 0
+
+    def write(self, data: Any) -> int:
+        kept = bytes(data)
+        self._stream.write(kept)
+        self._kept.append(kept)
+        self._written += len(kept)
+        return len(kept)
+
+    def tell(self) -> int:
+        return self._written
+
+    def take(self) -> bytes:
+        kept, self._kept = b"".join(self._kept), []
+        return kept
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Leave the stream to who opened it."""
 
 
 def file_options(level: int) -> dict[str, Any]:
