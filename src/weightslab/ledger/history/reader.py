@@ -8,10 +8,19 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
+import pyarrow.parquet as pq
+
 from weightslab.ledger.history.mapped import Indices, SegmentFile, take_rows
 from weightslab.ledger.history.partitions import Segment
 from weightslab.ledger.history.pyramid import Blocks, blocks_of, unpacked
-from weightslab.ledger.history.segments import ROW_GROUP, Chunk, read_chunk, read_footer
+from weightslab.ledger.history.segments import (
+    ROW_GROUP,
+    Chunk,
+    columns_of,
+    names_of,
+    read_chunk,
+    read_footer,
+)
 from weightslab.ledger.layout import Kind
 
 __all__ = ["SegmentReader"]
@@ -101,6 +110,24 @@ class SegmentReader:
             with self._lock:
                 self._blocks[segment.path] = found
         return found
+
+    def steps(self, segment: Segment, lows: Indices, highs: Indices) -> Chunk:
+        """The rows of a curve, but for row groups with no step between a low and its high."""
+        kept = self._kept(segment.path)
+        if kept is not None:
+            return kept
+        if segment.rows <= ROW_GROUP:
+            return self.whole(segment, "global")
+        with pq.ParquetFile(segment.path, page_checksum_verification=True) as file:
+            wanted = []
+            for group in range(file.num_row_groups):
+                bounds = file.metadata.row_group(group).column(0).statistics
+                if bounds is None or ((lows <= bounds.max) & (highs >= bounds.min)).any():
+                    wanted.append(group)
+            if len(wanted) < file.num_row_groups:
+                table = file.read_row_groups(wanted, names_of("global"), use_threads=False)
+                return columns_of(table, "global")
+        return self.whole(segment, "global")
 
     def groups(self, segment: Segment, kind: Kind) -> Iterator[Chunk]:
         """Every row, at most a row group at a time."""
