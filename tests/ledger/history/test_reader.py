@@ -75,6 +75,24 @@ def test_segments_that_memory_cannot_hold_together_are_not_decoded_in_turn(tmp_p
     assert {"4", "5"} < {path.stem for path in reader._decoded}
 
 
+def test_memory_for_what_is_known_of_pages_is_bounded(tmp_path: Path) -> None:
+    """Of many segments read by pages the indexes used last are kept, and answers stay right."""
+    reader = SegmentReader(600_000)
+    segments, chunks = [], []
+    for number in range(5):
+        chunks.append(chunk_of("sample", list(range(9000)) * 2, number))
+        path = write(tmp_path / f"{number}.parquet", chunks[-1], 1)
+        segments.append(Segment(path, 1, 1, 1, len(chunks[-1]), 9000))
+    for time in range(12):
+        for segment, chunk in zip(segments, chunks, strict=True):
+            rows = np.array([time, 8000 + time])
+            assert_same(reader.of_rows(segment, "sample", rows), take_rows(chunk, rows))
+            assert 0 < reader._indexes.size_bytes <= 150_000
+    for segment in segments:
+        reader.forget(segment.path)
+    assert reader._indexes.size_bytes == 0
+
+
 def test_a_file_that_was_replaced_is_read_anew(segment: tuple[Segment, Chunk]) -> None:
     """What is forgotten is read from the disk at the next question."""
     found, _ = segment

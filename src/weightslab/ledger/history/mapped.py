@@ -6,8 +6,11 @@ Shapes: m distinct samples of a row group.
 from __future__ import annotations
 
 import mmap
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +29,7 @@ from weightslab.ledger.history.segments import (
 )
 from weightslab.ledger.layout import Kind
 
-__all__ = ["Indices", "SegmentFile", "take_rows"]
+__all__ = ["Indices", "SegmentFile", "SegmentIndexes", "take_rows"]
 
 Indices = npt.NDArray[np.int64]
 """Sample or row numbers."""
@@ -40,21 +43,68 @@ class _Group(NamedTuple):
 
     samples: npt.NDArray[np.int32]
     """Its distinct samples, sorted; [m]."""
-    starts: Indices
+    starts: npt.NDArray[np.int32]
     """First row of each sample and, last, the number of rows; [m + 1]."""
     columns: dict[str, PageList | int | None]
     """By name: the pages, the one value that all rows have, or None for another form."""
 
 
+class SegmentIndexes:
+    """What is known of row groups, of many files; least recently used first out. For any thread.
+
+    Args:
+        budget_bytes: memory for it: 8 bytes for each distinct sample of a row group.
+    """
+
+    def __init__(self, budget_bytes: int) -> None:
+        self._budget = budget_bytes
+        self._held: OrderedDict[tuple[int, int], _Group] = OrderedDict()
+        self._lock = Lock()
+        self.size_bytes = 0
+
+    def get(self, file: int, number: int) -> _Group | None:
+        """What is known of a row group of the file with a number of its own."""
+        with self._lock:
+            found = self._held.get((file, number))
+            if found is not None:
+                self._held.move_to_end((file, number))
+            return found
+
+    def put(self, file: int, number: int, group: _Group) -> None:
+        """Keep it while there is room."""
+        with self._lock:
+            if (file, number) not in self._held:
+                self._held[file, number] = group
+                self.size_bytes += _size(group)
+            while self.size_bytes > self._budget and len(self._held) > 1:
+                self.size_bytes -= _size(self._held.popitem(last=False)[1])
+
+    def forget(self, file: int) -> None:
+        """Let go of a file that is read no more."""
+        with self._lock:
+            for key in [key for key in self._held if key[0] == file]:
+                self.size_bytes -= _size(self._held.pop(key))
+
+
+def _size(group: _Group) -> int:
+    return group.samples.nbytes + group.starts.nbytes
+
+
+_NUMBERS = count()
+
+
 class SegmentFile:
     """A mapped segment of samples or instances.
+
+    Args:
+        indexes: where to keep what is known of its row groups; None: nowhere.
 
     Raises:
         FileNotFoundError: it is gone: merged into another one meanwhile.
         OSError, ValueError: it is damaged.
     """
 
-    def __init__(self, path: Path, kind: Kind) -> None:
+    def __init__(self, path: Path, kind: Kind, indexes: SegmentIndexes | None = None) -> None:
         with path.open("rb") as stream:
             self._map = mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ)
         self._view = memoryview(self._map)
@@ -63,7 +113,9 @@ class SegmentFile:
         self._parquet = pq.ParquetFile(source, page_checksum_verification=True)
         self._metadata = self._parquet.metadata
         self._names = names_of(kind)
-        self._groups: dict[int, _Group] = {}
+        self.number = next(_NUMBERS)
+        """What `indexes` know it by."""
+        self._indexes = indexes
         self._latest = (-1, Chunk.empty(kind))
         bounds = np.array(self._bounds(), np.int64).reshape(-1, 2)
         self._lows, self._highs = bounds[:, 0], bounds[:, 1]
@@ -151,9 +203,11 @@ class SegmentFile:
         return Chunk(self._kind, columns)
 
     def _group(self, number: int) -> _Group:
-        found = self._groups.get(number)
+        found = None if self._indexes is None else self._indexes.get(self.number, number)
         if found is None:
-            found = self._groups[number] = self._look_into(number)
+            found = self._look_into(number)
+            if self._indexes is not None:
+                self._indexes.put(self.number, number, found)
         return found
 
     def _look_into(self, number: int) -> _Group:
@@ -166,12 +220,13 @@ class SegmentFile:
             if name == "sample":
                 continue
             column = self._column(number, name)
-            bounds = column.statistics
-            if name == "launch" and bounds is not None and bounds.min == bounds.max:
-                columns[name] = int(bounds.min)
+            extremes = column.statistics
+            if name == "launch" and extremes is not None and extremes.min == extremes.max:
+                columns[name] = int(extremes.min)
             else:
                 columns[name] = list_pages(self._view, column, np.dtype(dtype))
-        return _Group(sample[starts], np.append(starts, len(sample)), columns)
+        bounds = np.append(starts, len(sample)).astype(np.int32)
+        return _Group(sample[starts], bounds, columns)
 
     def _decoded(self, group: int) -> Chunk:
         table = self._parquet.read_row_group(group, columns=self._names, use_threads=False)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
-from weightslab.ledger.history.mapped import Indices, SegmentFile, take_rows
+from weightslab.ledger.history.mapped import Indices, SegmentFile, SegmentIndexes, take_rows
 from weightslab.ledger.history.partitions import Segment
 from weightslab.ledger.history.pyramid import Blocks, blocks_of, unpacked
 from weightslab.ledger.history.segments import (
@@ -61,7 +61,8 @@ class SegmentReader:
     another OSError or ValueError for a damaged one.
 
     Args:
-        budget_bytes: memory for decoded segments.
+        budget_bytes: memory for decoded segments; a quarter as much again may be taken by
+            what is known of those that are read page by page.
     """
 
     def __init__(self, budget_bytes: int) -> None:
@@ -69,6 +70,7 @@ class SegmentReader:
         self._decoded: OrderedDict[Path, _Decoded] = OrderedDict()
         self._bytes = 0
         self._files: OrderedDict[Path, SegmentFile] = OrderedDict()
+        self._indexes = SegmentIndexes(budget_bytes // 4)
         self._blocks: dict[Path, Blocks] = {}
         self._asked: dict[Path, _Asked] = {}
         self._often: dict[Path, int] = {}
@@ -183,16 +185,18 @@ class SegmentReader:
         with self._lock:
             file = self._files.get(path)
             if file is None:
-                file = self._files[path] = SegmentFile(path, kind)
+                file = self._files[path] = SegmentFile(path, kind, self._indexes)
                 while len(self._files) > _OPEN_FILES:
-                    self._files.popitem(last=False)
+                    self._indexes.forget(self._files.popitem(last=False)[1].number)
             self._files.move_to_end(path)
             return file
 
     def forget(self, path: Path) -> None:
         """Let go of a file that was merged or replaced."""
         with self._lock:
-            self._files.pop(path, None)
+            file = self._files.pop(path, None)
+            if file is not None:
+                self._indexes.forget(file.number)
             self._blocks.pop(path, None)
             self._asked.pop(path, None)
             self._often.pop(path, None)
