@@ -14,6 +14,7 @@ from weightslab.ledger.compaction.plan import FAN
 from weightslab.ledger.history.pyramid import blocks_of, packed, unpacked
 from weightslab.ledger.history.segments import Chunk, read_footer
 from weightslab.queries.curves import curve_buckets
+from weightslab.queries.history import history_frame
 
 POINTS = 40_000
 
@@ -121,6 +122,73 @@ def test_launches_and_hashes_can_be_chosen(tmp_path: Path) -> None:
     assert empty.schema["step"] == pl.Int64
     with pytest.raises(InputError, match="at least 1"):
         curve_buckets(reader, "loss", buckets=0)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_step_in_two_files_is_one_point(tmp_path: Path, closed: bool) -> None:
+    """Means and scalars of a step that was flushed in between fold, as they do once merged."""
+    options = LedgerOptions(flush_interval_s=3600, compact=False)
+    ledger = Ledger(tmp_path / "run", options=options)
+    rows = ledger.ids.block("val", range(4))
+    for step in range(FAN):
+        ledger.append_samples({"loss": np.ones(1)}, rows[:1], step=step)
+        ledger.append_scalars({"acc": 0.25, "loss2": 1.0}, step=step)
+        ledger.flush()
+        ledger.append_samples({"loss": np.full(3, 5.0)}, rows[1:], step=step)
+        ledger.append_scalars({"acc": 0.75}, step=step)
+    if closed:
+        ledger.flush()
+    before = {name: curve_buckets(ledger, name) for name in ("loss", "acc", "loss2")}
+    for name, frame in before.items():
+        expected = history_frame(ledger, "global", [name])
+        assert frame["points"].to_list() == [1] * FAN
+        columns = ["step", "value", "min", "max"]
+        assert frame.select(columns).equals(expected.select(columns))
+    assert set(before["loss"]["value"]) == {4.0}
+    assert set(before["acc"]["value"]) == {0.75}
+    assert ledger.compact()
+    for name, frame in before.items():
+        assert curve_buckets(ledger, name).equals(frame)
+    ledger.close()
+
+
+@pytest.mark.parametrize("buckets", [3, 2000])
+def test_two_writers_and_a_cut_step_are_thinned_as_their_history_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, buckets: int
+) -> None:
+    """In blocks and in points, each step of two writers counts once, before a merge and after."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one launch")
+    options = LedgerOptions(flush_interval_s=3600, compact=False)
+    ledgers = [Ledger(tmp_path / "run", rank=rank, options=options) for rank in (0, 1)]
+    blocks = [ledger.ids.block("val", range(4)) for ledger in ledgers]
+    n = 4000
+    for ledger, rows, offset in zip(ledgers, blocks, (0, n // 2), strict=True):
+        for step in range(offset, offset + n):
+            # As a whole at once, or cut in two by the flush.
+            if step % 500 == 499:
+                ledger.append_samples({"loss": np.zeros(2)}, rows[:2], step=step)
+                ledger.flush()
+            ledger.append_samples({"loss": np.full(2, float(step % 32))}, rows[2:], step=step)
+    writer = ledgers[0]
+    points = history_frame(writer, "global", ["loss"])
+    assert len(points) == n + n // 2
+
+    def check() -> None:
+        frame = curve_buckets(writer, "loss", buckets=buckets)
+        assert frame["points"].sum() == len(points)
+        for step, last, value, low, high, count in frame.rows():
+            own = points.filter(pl.col("step").is_between(step, last))
+            assert len(own) == count
+            assert value == pytest.approx(own["value"].mean())
+            assert (low, high) == (own["min"].min(), own["max"].max())
+
+    check()
+    for ledger in ledgers:
+        ledger.flush()
+        assert ledger.compact()
+    check()
+    for ledger in ledgers:
+        ledger.close()
 
 
 def test_a_merged_curve_carries_its_blocks(run: Path, values: np.ndarray) -> None:

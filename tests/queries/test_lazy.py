@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -62,6 +63,31 @@ def test_filters_projections_and_aggregates_are_those_of_the_frame(ledger: Ledge
         expected, found = query(whole), query(lazy).collect()
         assert by_everything(found).equals(by_everything(expected))
     assert len(lazy.head(7).collect()) == 7
+
+
+@pytest.mark.parametrize("engine", ["in-memory", "streaming"])
+def test_limits_and_filters_go_in_the_order_in_which_they_were_asked(
+    ledger: Ledger, engine: Literal["in-memory", "streaming"]
+) -> None:
+    """Rows are cut off before or after a filter as the query says, whatever runs it."""
+    scan = history_scan(ledger, "sample")
+    whole = scan.collect()
+    late = pl.col("step") == 1
+    queries = [
+        lambda f: f.head(30).filter(late),
+        lambda f: f.limit(3).filter(pl.col("step") > 100),
+        lambda f: f.filter(late).head(5),
+        lambda f: f.filter(late).slice(3, 30),
+        lambda f: f.slice(3, 60).filter(late),
+        lambda f: f.head(60).filter(late).head(2),
+        lambda f: f.filter(pl.col("value") > 3).head(9).filter(late),
+        lambda f: f.tail(70).filter(pl.col("step") == 11),
+        lambda f: f.head(30).filter(late).select(pl.len()),
+        lambda f: f.with_row_index().filter(late).head(4),
+        lambda f: f.head(0).filter(late),
+    ]
+    for query in queries:
+        assert query(scan).collect(engine=engine).equals(query(whole))
 
 
 def test_signals_hashes_and_launches_are_chosen_when_it_is_made(ledger: Ledger) -> None:

@@ -35,4 +35,4 @@ class LedgerOptions:
     array_memory_bytes: int = 256 << 20
     """Memory for small targets and predictions; more of them are read from their files."""
     cache_bytes: int = 256 << 20
-    """Memory for decoded segments."""
+    """Memory for decoded segments; a quarter of it more for the indexes of others."""

@@ -6,12 +6,14 @@ Shapes: N points or blocks of the curve, B buckets.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import polars as pl
 
 from weightslab.errors import InputError
 from weightslab.ledger import Ledger
+from weightslab.ledger.history.curve import CurvePiece, folded_blocks, folded_points
 from weightslab.ledger.history.pyramid import BLOCK, Blocks
 from weightslab.queries.names import signal_name
 
@@ -43,6 +45,7 @@ def curve_buckets(
         launch: one launch; None: all.
 
     Returns:
+        A step is one point for each hash and launch, as in `history_frame`.
         Columns step and last_step (first and last of the bucket's points), value (their
         mean), min, max, points; by step. Empty buckets have no row, and NaN no point.
 
@@ -64,19 +67,14 @@ def _buckets(
     launch: int | None,
 ) -> pl.DataFrame:
     hashes = None if hashes is None else list(hashes)
-
-    def within(size: int) -> Blocks:
-        found = [
-            blocks
-            for view in ledger.views()
-            for blocks in view.store.history.blocks(signal, hashes, size=size, span=span)
-        ]
-        return _chosen(found, launch, span)
-
-    held = within(BLOCK)
-    total = int(held.points.sum())
-    if total < buckets * BLOCK * _BLOCKS_A_BUCKET:
-        held = within(1)
+    with ExitStack() as stack:
+        curves: dict[str | None, list[CurvePiece]] = {}
+        for view in ledger.views():
+            for key, pieces in stack.enter_context(view.store.history.curve(signal, hashes)):
+                curves.setdefault(key.experiment_hash, []).extend(pieces)
+        held = _chosen([folded_blocks(c, span) for c in curves.values()], launch, span)
+        if int(held.points.sum()) < buckets * BLOCK * _BLOCKS_A_BUCKET:
+            held = _chosen([folded_points(c, span) for c in curves.values()], launch, span)
     return _binned(held, span, buckets)
 
 

@@ -44,11 +44,12 @@ def history_scan(
         left = most_rows
         for view, key, chunk in _pieces(ledger, kind, wanted, hashes):
             frame = _frame(view, key, chunk, kind, needed, launch)
-            if predicate is not None:
-                frame = frame.filter(predicate)
+            # Polars counts the rows of the scan: those that the predicate then leaves out too.
             if left is not None:
                 frame = frame.head(left)
                 left -= len(frame)
+            if predicate is not None:
+                frame = frame.filter(predicate)
             yield frame.select(asked)
             if left == 0:
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,19 @@ def test_a_merge_keeps_every_row_and_the_order_of_saving(
     """Merged, rows stand by sample, and within one as if all had been sorted together."""
     parts = [chunk_of(kind, s, seed) for seed, s in enumerate(samples)]
     assert_same(merge_sorted(kind, parts), sort_chunk(concat_chunks(kind, parts)))
+
+
+def test_few_rows_of_very_many_samples_take_the_memory_of_rows() -> None:
+    """What a merge takes follows its rows, and not how far apart their samples are."""
+    dice = np.random.default_rng(0)
+    spread = [dice.integers(0, 20_000_000, 5000).tolist() for _ in range(8)]
+    parts = [chunk_of("sample", samples, seed) for seed, samples in enumerate(spread)]
+    tracemalloc.start()
+    merged = merge_sorted("sample", parts)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * merged.size_bytes
+    assert_same(merged, sort_chunk(concat_chunks("sample", parts)))
 
 
 @settings(max_examples=30, deadline=None)

@@ -47,6 +47,52 @@ def test_memory_for_decoded_segments_is_bounded(tmp_path: Path) -> None:
     assert [p.stem for p in reader._decoded] == ["4", "5", "6", "7"]
 
 
+def test_segments_that_memory_cannot_hold_together_are_not_decoded_in_turn(tmp_path: Path) -> None:
+    """Asked often one after the other, some are kept and the rest read by pages, until asked alone.
+
+    480 kB decoded each; the budget holds three of six.
+    """
+    reader = SegmentReader(2 << 20)
+    segments, chunks = [], []
+    for number in range(6):
+        chunks.append(chunk_of("sample", list(range(500)) * 40, number))
+        path = write(tmp_path / f"{number}.parquet", chunks[-1], 1)
+        segments.append(Segment(path, 1, 1, 1, len(chunks[-1]), 500))
+
+    def ask(numbers: range, times: int) -> None:
+        for time in range(times):
+            for number in numbers:
+                rows = np.array([time])
+                found = reader.of_rows(segments[number], "sample", rows)
+                assert_same(found, take_rows(chunks[number], rows))
+
+    ask(range(6), 12)
+    kept = {path.stem: id(decoded.chunk) for path, decoded in reader._decoded.items()}
+    assert sorted(kept) == ["0", "1", "2"]
+    ask(range(6), 30)
+    assert {path.stem: id(held.chunk) for path, held in reader._decoded.items()} == kept
+    ask(range(4, 6), 30)
+    assert {"4", "5"} < {path.stem for path in reader._decoded}
+
+
+def test_memory_for_what_is_known_of_pages_is_bounded(tmp_path: Path) -> None:
+    """Of many segments read by pages the indexes used last are kept, and answers stay right."""
+    reader = SegmentReader(600_000)
+    segments, chunks = [], []
+    for number in range(5):
+        chunks.append(chunk_of("sample", list(range(9000)) * 2, number))
+        path = write(tmp_path / f"{number}.parquet", chunks[-1], 1)
+        segments.append(Segment(path, 1, 1, 1, len(chunks[-1]), 9000))
+    for time in range(12):
+        for segment, chunk in zip(segments, chunks, strict=True):
+            rows = np.array([time, 8000 + time])
+            assert_same(reader.of_rows(segment, "sample", rows), take_rows(chunk, rows))
+            assert 0 < reader._indexes.size_bytes <= 150_000
+    for segment in segments:
+        reader.forget(segment.path)
+    assert reader._indexes.size_bytes == 0
+
+
 def test_a_file_that_was_replaced_is_read_anew(segment: tuple[Segment, Chunk]) -> None:
     """What is forgotten is read from the disk at the next question."""
     found, _ = segment

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import RLock
 
 import numpy as np
 import numpy.typing as npt
 
+from weightslab.ledger.history.curve import CurvePiece
 from weightslab.ledger.history.mapped import take_rows
 from weightslab.ledger.history.partitions import (
     Entry,
@@ -24,7 +26,7 @@ from weightslab.ledger.history.partitions import (
     chunk_of,
     fold_curve,
 )
-from weightslab.ledger.history.pyramid import Blocks, blocks_of
+from weightslab.ledger.history.pyramid import blocks_of
 from weightslab.ledger.history.reader import SegmentReader
 from weightslab.ledger.history.segments import Chunk, concat_chunks, sort_chunk
 from weightslab.ledger.layout import Kind
@@ -134,35 +136,36 @@ class History:
                     chunks = [*self._chunks(look, rows), look.tail]
                     yield look.key, _assemble(kind, chunks, rows)
 
-    def blocks(
-        self,
-        signal: str,
-        hashes: Iterable[str | None] | None,
-        *,
-        size: int,
-        span: tuple[int | None, int | None] = (None, None),
-    ) -> list[Blocks]:
-        """The curve of a signal in blocks of about `size` points, 1 or `BLOCK`.
-
-        `span` leaves out segments that have no step between the two (None: no bound).
+    @contextmanager
+    def curve(
+        self, signal: str, hashes: Iterable[str | None] | None
+    ) -> Iterator[list[tuple[PartitionKey, list[CurvePiece]]]]:
+        """The pieces of a signal's curve, oldest first; they are readable meanwhile.
 
         Raises FileNotFoundError as `read` does.
         """
-        found = []
         with self._looking("global", [signal], hashes) as looks:
-            for look in looks:
-                for segment in look.segments:
-                    try:
-                        coarse = self._reader.blocks(segment)
-                        if not _touches(coarse, span):
-                            continue
-                        if size == 1:
-                            coarse = blocks_of(self._reader.whole(segment, "global"), 1)
-                        found.append(coarse)
-                    except (OSError, ValueError) as error:
-                        self._missed(segment, error)
-                found.append(blocks_of(fold_curve(look.tail), size))
-        return found
+            yield [(look.key, list(self._pieces(look))) for look in looks]
+
+    def _pieces(self, look: _Look) -> Iterator[CurvePiece]:
+        for segment in look.segments:
+            try:
+                blocks = self._reader.blocks(segment)
+            except (OSError, ValueError) as error:
+                self._missed(segment, error)
+            else:
+                yield CurvePiece(blocks, partial(self._points, segment))
+        tail = fold_curve(look.tail)
+        yield CurvePiece(blocks_of(tail), lambda _lows, _highs: tail)
+
+    def _points(
+        self, segment: Segment, lows: npt.NDArray[np.int64], highs: npt.NDArray[np.int64]
+    ) -> Chunk:
+        try:
+            return self._reader.steps(segment, lows, highs)
+        except (OSError, ValueError) as error:
+            self._missed(segment, error)
+            return Chunk.empty("global")
 
     @contextmanager
     def _looking(
@@ -253,16 +256,6 @@ def _shares(look: _Look, most_rows: int) -> Iterator[npt.NDArray[np.int64] | Non
     size = max(1, samples * most_rows // total)
     for low in range(0, samples, size):
         yield np.arange(low, min(low + size, samples), dtype=np.int64)
-
-
-def _touches(blocks: Blocks, span: tuple[int | None, int | None]) -> bool:
-    """Whether some block may have a step between the two of `span`."""
-    if not len(blocks):
-        return False
-    start, stop = span
-    return (start is None or int(blocks.last.max()) >= start) and (
-        stop is None or int(blocks.first.min()) <= stop
-    )
 
 
 def _assemble(kind: Kind, chunks: list[Chunk], rows: npt.NDArray[np.int64] | None) -> Chunk:

@@ -6,8 +6,11 @@ Shapes: m distinct samples of a row group, P pages.
 from __future__ import annotations
 
 import mmap
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +30,7 @@ from weightslab.ledger.history.segments import (
 )
 from weightslab.ledger.layout import Kind
 
-__all__ = ["Indices", "SegmentFile", "take_rows"]
+__all__ = ["Indices", "SegmentFile", "SegmentIndexes", "take_rows"]
 
 Indices = npt.NDArray[np.int64]
 """Sample or row numbers."""
@@ -43,21 +46,68 @@ class _Group(NamedTuple):
     """By name: the pages, the one value that all rows have, or None for another form."""
     samples: npt.NDArray[np.int32]
     """Its distinct samples, sorted; [m]. Empty where `sample`'s own pages are looked into."""
-    starts: Indices
+    starts: npt.NDArray[np.int32]
     """First row of each sample and, last, the number of rows; [m + 1]."""
     first: npt.NDArray[np.int32]
     """First sample of each page; [P]."""
 
 
+class SegmentIndexes:
+    """What is known of row groups, of many files; least recently used first out. For any thread.
+
+    Args:
+        budget_bytes: memory for it: 8 bytes for each distinct sample of a row group.
+    """
+
+    def __init__(self, budget_bytes: int) -> None:
+        self._budget = budget_bytes
+        self._held: OrderedDict[tuple[int, int], _Group] = OrderedDict()
+        self._lock = Lock()
+        self.size_bytes = 0
+
+    def get(self, file: int, number: int) -> _Group | None:
+        """What is known of a row group of the file with a number of its own."""
+        with self._lock:
+            found = self._held.get((file, number))
+            if found is not None:
+                self._held.move_to_end((file, number))
+            return found
+
+    def put(self, file: int, number: int, group: _Group) -> None:
+        """Keep it while there is room."""
+        with self._lock:
+            if (file, number) not in self._held:
+                self._held[file, number] = group
+                self.size_bytes += _size(group)
+            while self.size_bytes > self._budget and len(self._held) > 1:
+                self.size_bytes -= _size(self._held.popitem(last=False)[1])
+
+    def forget(self, file: int) -> None:
+        """Let go of a file that is read no more."""
+        with self._lock:
+            for key in [key for key in self._held if key[0] == file]:
+                self.size_bytes -= _size(self._held.pop(key))
+
+
+def _size(group: _Group) -> int:
+    return group.samples.nbytes + group.starts.nbytes
+
+
+_NUMBERS = count()
+
+
 class SegmentFile:
     """A mapped segment of samples or instances.
+
+    Args:
+        indexes: where to keep what is known of its row groups; None: nowhere.
 
     Raises:
         FileNotFoundError: it is gone: merged into another one meanwhile.
         OSError, ValueError: it is damaged.
     """
 
-    def __init__(self, path: Path, kind: Kind) -> None:
+    def __init__(self, path: Path, kind: Kind, indexes: SegmentIndexes | None = None) -> None:
         with path.open("rb") as stream:
             self._map = mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ)
         self._view = memoryview(self._map)
@@ -66,7 +116,9 @@ class SegmentFile:
         self._parquet = pq.ParquetFile(source, page_checksum_verification=True)
         self._metadata = self._parquet.metadata
         self._names = names_of(kind)
-        self._groups: dict[int, _Group] = {}
+        self.number = next(_NUMBERS)
+        """What `indexes` know it by."""
+        self._indexes = indexes
         self._latest = (-1, Chunk.empty(kind))
         words = footer_of(self._metadata).get("pages")
         self._index = None if words is None else PageIndex.of(words, len(self._names))
@@ -179,22 +231,25 @@ class SegmentFile:
         return low, start + int(np.searchsorted(head, key, side="right"))
 
     def _group(self, number: int) -> _Group:
-        found = self._groups.get(number)
+        found = None if self._indexes is None else self._indexes.get(self.number, number)
         if found is None:
-            found = self._groups[number] = self._look_into(number)
+            found = self._look_into(number)
+            if self._indexes is not None:
+                self._indexes.put(self.number, number, found)
         return found
 
     def _look_into(self, number: int) -> _Group:
         columns = {name: self._pages(number, name, dtype) for name, dtype, _ in COLUMNS[self._kind]}
         if self._index is not None and isinstance(columns["sample"], PageList):
             nothing = np.zeros(0, np.int32)
-            return _Group(columns, nothing, np.zeros(1, np.int64), self._index.first[number])
+            return _Group(columns, nothing, np.zeros(1, np.int32), self._index.first[number])
         table = self._parquet.read_row_group(number, columns=["sample"], use_threads=False)
         parts = [np.frombuffer(c.buffers()[1], np.int32, len(c)) for c in table.column(0).chunks]
         sample = np.concatenate(parts)
         starts = np.flatnonzero(np.concatenate(([True], sample[1:] != sample[:-1])))
         columns["sample"] = None
-        return _Group(columns, sample[starts], np.append(starts, len(sample)), sample[:0])
+        bounds = np.append(starts, len(sample)).astype(np.int32)
+        return _Group(columns, sample[starts], bounds, sample[:0])
 
     def _pages(self, number: int, name: str, dtype: Any) -> PageList | int | None:
         column = self._column(number, name)

@@ -1,8 +1,9 @@
 """Several sorted segments become one: a counting merge, window by window.
 
 Inputs are sorted by sample, so a window of samples is a slice of each; where every row goes
-follows from counting how many each input has of each sample. Nothing is compared, and memory
-holds one window and a row group of each input, however long the segments are.
+follows from counting how many each input has of each sample. Nothing is compared, but where
+few rows lie far apart, and memory holds one window and a row group of each input, however
+long the segments are.
 
 Shapes: n rows of a window, m samples of a window.
 """
@@ -33,6 +34,8 @@ __all__ = ["merge_segments", "merge_sorted", "windows"]
 
 _WINDOW_ROWS = 1 << 20
 """About as many rows are merged at a time."""
+_SPARSE = 4
+"""Rows are sorted instead of counted where there are so many counts for each."""
 
 
 def merge_sorted(kind: Kind, parts: Sequence[Chunk]) -> Chunk:
@@ -46,6 +49,9 @@ def merge_sorted(kind: Kind, parts: Sequence[Chunk]) -> Chunk:
     samples = [part.columns["sample"] for part in parts]
     low = min(int(sample[0]) for sample in samples)
     m = max(int(sample[-1]) for sample in samples) - low + 1
+    if len(parts) * m > _SPARSE * sum(map(len, parts)):
+        # Few rows of many samples: counts would take far more memory than the rows.
+        return sort_chunk(concat_chunks(kind, list(parts)))
     counts = [np.bincount(sample - low, minlength=m) for sample in samples]
     total = np.sum(counts, axis=0)
     places = np.cumsum(total) - total

@@ -68,13 +68,21 @@ class Blocks:
         return tuple(getattr(self, name) for name, _ in _DTYPES)
 
 
-def blocks_of(chunk: Chunk, size: int = BLOCK) -> Blocks:
-    """Blocks of a curve that is sorted by launch and step; `size` 1 keeps every point."""
+def blocks_of(
+    chunk: Chunk, size: int = BLOCK, groups: npt.NDArray[np.int64] | None = None
+) -> Blocks:
+    """Blocks of a curve that is sorted by launch and step; `size` 1 keeps every point.
+
+    `groups`: a number for each row; no block spans two of them.
+    """
     c = chunk.columns
     launch, step = c["launch"], c["step"]
     if not len(launch):
         return Blocks.none()
-    changes = np.flatnonzero(np.concatenate(([True], launch[1:] != launch[:-1])))
+    differ = launch[1:] != launch[:-1]
+    if groups is not None:
+        differ |= groups[1:] != groups[:-1]
+    changes = np.flatnonzero(np.concatenate(([True], differ)))
     spans = zip(changes.tolist(), [*changes[1:].tolist(), len(launch)], strict=True)
     starts = np.concatenate([np.arange(low, high, size) for low, high in spans])
     ends = np.append(starts[1:], len(launch)) - 1

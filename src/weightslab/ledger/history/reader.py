@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
-from weightslab.ledger.history.mapped import Indices, SegmentFile, take_rows
+import numpy as np
+import pyarrow.parquet as pq
+
+from weightslab.ledger.history.mapped import Indices, SegmentFile, SegmentIndexes, take_rows
 from weightslab.ledger.history.partitions import Segment
 from weightslab.ledger.history.pyramid import Blocks, blocks_of, unpacked
-from weightslab.ledger.history.segments import ROW_GROUP, Chunk, read_chunk, read_footer
+from weightslab.ledger.history.segments import (
+    COLUMNS,
+    ROW_GROUP,
+    Chunk,
+    columns_of,
+    names_of,
+    read_chunk,
+    read_footer,
+)
 from weightslab.ledger.layout import Kind
 
 __all__ = ["SegmentReader"]
@@ -22,6 +34,8 @@ _TINY_ROWS = 1 << 14
 """Segments up to this are always decoded whole: that takes as long as finding the pages."""
 _OFTEN = 8
 """How often that is."""
+_OFTEN_SHARE = 0.75
+"""Share of the budget for such segments; the rest is for tiny ones, and whole reads."""
 _OPEN_FILES = 128
 """Most mapped segments: each holds a descriptor."""
 
@@ -31,6 +45,15 @@ class _Decoded(NamedTuple):
     size_bytes: int
 
 
+@dataclass(slots=True)
+class _Asked:
+    """How often, since when and when last samples of a segment were asked for."""
+
+    since: int
+    count: int = 0
+    last: int = 0
+
+
 class SegmentReader:
     """Reads segments; decoded ones are kept, least recently used first out. For any thread.
 
@@ -38,7 +61,8 @@ class SegmentReader:
     another OSError or ValueError for a damaged one.
 
     Args:
-        budget_bytes: memory for decoded segments.
+        budget_bytes: memory for decoded segments; a quarter as much again may be taken by
+            what is known of those that are read page by page.
     """
 
     def __init__(self, budget_bytes: int) -> None:
@@ -46,9 +70,12 @@ class SegmentReader:
         self._decoded: OrderedDict[Path, _Decoded] = OrderedDict()
         self._bytes = 0
         self._files: OrderedDict[Path, SegmentFile] = OrderedDict()
+        self._indexes = SegmentIndexes(budget_bytes // 4)
         self._blocks: dict[Path, Blocks] = {}
-        self._asked: Counter[Path] = Counter()
-        """How often samples of a segment were asked for."""
+        self._asked: dict[Path, _Asked] = {}
+        self._often: dict[Path, int] = {}
+        """Segments that are decoded whole because they are asked often, and their bytes."""
+        self._clock = 0
         self._lock = Lock()
 
     def whole(self, segment: Segment, kind: Kind) -> Chunk:
@@ -73,23 +100,47 @@ class SegmentReader:
             if found is None:
                 return None
             self._decoded.move_to_end(path)
+            self._ask(path)
             return found.chunk
+
+    def _ask(self, path: Path) -> _Asked:
+        self._clock += 1
+        asked = self._asked.setdefault(path, _Asked(self._clock))
+        asked.count += 1
+        asked.last = self._clock
+        return asked
 
     def of_rows(self, segment: Segment, kind: Kind, rows: Indices) -> Chunk:
         """The values of the samples `rows` (sorted, each once), sorted by sample."""
         kept = self._kept(segment.path)
         if kept is not None:
             return take_rows(kept, rows)
-        if segment.rows <= _TINY_ROWS or self._is_asked_often(segment):
+        if segment.rows <= _TINY_ROWS or self._is_asked_often(segment, kind):
             return take_rows(self.whole(segment, kind), rows)
         return self._file(segment.path, kind).of(rows)
 
-    def _is_asked_often(self, segment: Segment) -> bool:
+    def _is_asked_often(self, segment: Segment, kind: Kind) -> bool:
+        """Whether to decode a segment: only while memory holds all that are asked that often.
+
+        Others would push each other out, and every question would decode one anew.
+        """
         if segment.rows > _SMALL_ROWS:
             return False
         with self._lock:
-            self._asked[segment.path] += 1
-            return self._asked[segment.path] > _OFTEN
+            asked = self._ask(segment.path)
+            if segment.path in self._often:
+                return True
+            if asked.count <= _OFTEN:
+                return False
+            # Those that nobody asked for meanwhile make room.
+            for path in [p for p in self._often if self._asked[p].last < asked.since]:
+                del self._often[path]
+            size = segment.rows * sum(np.dtype(dtype).itemsize for _, dtype, _ in COLUMNS[kind])
+            if sum(self._often.values()) + size > self._budget * _OFTEN_SHARE:
+                self._asked[segment.path] = _Asked(self._clock, 0, self._clock)
+                return False
+            self._often[segment.path] = size
+            return True
 
     def blocks(self, segment: Segment) -> Blocks:
         """A curve in blocks: as its file carries them, else made of its points."""
@@ -101,6 +152,24 @@ class SegmentReader:
             with self._lock:
                 self._blocks[segment.path] = found
         return found
+
+    def steps(self, segment: Segment, lows: Indices, highs: Indices) -> Chunk:
+        """The rows of a curve, but for row groups with no step between a low and its high."""
+        kept = self._kept(segment.path)
+        if kept is not None:
+            return kept
+        if segment.rows <= ROW_GROUP:
+            return self.whole(segment, "global")
+        with pq.ParquetFile(segment.path, page_checksum_verification=True) as file:
+            wanted = []
+            for group in range(file.num_row_groups):
+                bounds = file.metadata.row_group(group).column(0).statistics
+                if bounds is None or ((lows <= bounds.max) & (highs >= bounds.min)).any():
+                    wanted.append(group)
+            if len(wanted) < file.num_row_groups:
+                table = file.read_row_groups(wanted, names_of("global"), use_threads=False)
+                return columns_of(table, "global")
+        return self.whole(segment, "global")
 
     def groups(self, segment: Segment, kind: Kind) -> Iterator[Chunk]:
         """Every row, at most a row group at a time."""
@@ -116,18 +185,21 @@ class SegmentReader:
         with self._lock:
             file = self._files.get(path)
             if file is None:
-                file = self._files[path] = SegmentFile(path, kind)
+                file = self._files[path] = SegmentFile(path, kind, self._indexes)
                 while len(self._files) > _OPEN_FILES:
-                    self._files.popitem(last=False)
+                    self._indexes.forget(self._files.popitem(last=False)[1].number)
             self._files.move_to_end(path)
             return file
 
     def forget(self, path: Path) -> None:
         """Let go of a file that was merged or replaced."""
         with self._lock:
-            self._files.pop(path, None)
+            file = self._files.pop(path, None)
+            if file is not None:
+                self._indexes.forget(file.number)
             self._blocks.pop(path, None)
             self._asked.pop(path, None)
+            self._often.pop(path, None)
             dropped = self._decoded.pop(path, None)
             if dropped is not None:
                 self._bytes -= dropped.size_bytes
