@@ -46,7 +46,7 @@ def test_a_file_inside_the_range_of_another_is_superseded(tmp_path: Path) -> Non
 def test_a_folder_of_another_format_is_refused(tmp_path: Path) -> None:
     """A folder of an unknown format version is refused with both versions, and left alone."""
     (tmp_path / "ledger.json").write_text('{"format_version": 99}')
-    with pytest.raises(LedgerFormatError, match=r"99.*reads 1"):
+    with pytest.raises(LedgerFormatError, match=r"99.*reads 2"):
         Ledger(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ledger.json"]
 

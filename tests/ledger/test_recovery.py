@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from tests.ledger.support import run_script, sample_rows
-from weightslab.errors import WeightsLabWarning
+from weightslab.errors import FolderError, WeightsLabWarning
 from weightslab.ledger import Ledger, LedgerOptions
+from weightslab.ledger.layout import Layout
+from weightslab.ledger.reader import ForeignWriters
+from weightslab.ledger.store import Store
 
 SLOW = LedgerOptions(flush_interval_s=1e6, sync_interval_s=1e6, compact=False)
 
@@ -163,3 +166,25 @@ def test_the_inputs_of_a_whole_merged_file_go(tmp_path: Path) -> None:
     Ledger(tmp_path, options=SLOW).close()
     assert segments(tmp_path) == [path]
     assert sorted(sample_rows(tmp_path)) == EXPECTED
+
+
+def test_a_folder_that_changes_faster_than_it_can_be_read_is_said(tmp_path: Path) -> None:
+    """No half of a writer's state is shown: after many attempts the reader gives up aloud."""
+    run_script(KILLED, tmp_path, "merging", check=True, path=True)
+    (snapshot,) = (tmp_path / "samples/family=signals").rglob("*.parquet")
+    snapshot.write_bytes(b"damaged")
+    last = merged(tmp_path)
+    data = last.read_bytes()
+    reader = Ledger(tmp_path, mode="r")
+
+    def new_store() -> Store:
+        last.write_bytes(data)
+        return reader._new_store(foreign=True)
+
+    def on_damage(*_: object) -> None:
+        # Between the list of segments and the first of their rows.
+        last.unlink(missing_ok=True)
+
+    writers = ForeignWriters(Layout(tmp_path), new_store, on_damage)
+    with pytest.raises(FolderError, match="faster than they can be read"):
+        writers.views(None)
