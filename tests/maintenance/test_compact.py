@@ -58,8 +58,8 @@ def test_a_killed_runs_log_becomes_files_and_a_living_run_is_left_alone(tmp_path
     living.close()
 
 
-def test_a_damaged_file_is_said_and_stays(tmp_path: Path) -> None:
-    """What cannot be merged is named, and nothing of it is removed."""
+def test_a_damaged_file_is_said_and_kept(tmp_path: Path) -> None:
+    """What cannot be merged is named and set aside, and nothing of it is removed."""
     root = tmp_path / "run"
     ledger = Ledger(root, options=QUIET)
     fill(ledger, FAN)
@@ -69,7 +69,7 @@ def test_a_damaged_file_is_said_and_stays(tmp_path: Path) -> None:
     with pytest.warns(match=broken.name):
         done = compact(root)
     assert any(broken.name in text for text in done.notices)
-    assert broken.exists()
+    assert (root / "_damaged" / broken.relative_to(root)).read_bytes() == b"PAR1 nothing PAR1"
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

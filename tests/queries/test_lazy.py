@@ -108,15 +108,74 @@ def test_a_scan_shows_what_is_saved_when_it_is_collected(ledger: Ledger) -> None
     assert scan.collect().item() == before + 5
 
 
-def test_files_that_vanish_under_a_scan_are_said(ledger: Ledger, tmp_path: Path) -> None:
-    """A reader whose files another process merged away meanwhile is told to collect again."""
+def merge_all(ledger: Ledger) -> None:
+    """Let one file of each partition take the place of all others."""
+    ledger.flush()
+    ledger.compact(archive=True)
+
+
+def test_files_that_vanish_under_a_scan_are_said(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where files are too many to hold, whoever collects is told to do it again."""
+    monkeypatch.setattr("weightslab.ledger.history.reader._MOST_HELD", 0)
     ledger.flush()
     reader = Ledger(tmp_path / "run", mode="r")
     reader.views()
-    for path in (tmp_path / "run/history/kind=sample").rglob("*.parquet"):
-        path.unlink()
+    merge_all(ledger)
     with pytest.raises(FolderError, match="collect it again"):
         history_scan(reader, "sample").collect()
+    ledger.close()
+
+
+@pytest.mark.parametrize("kind", ["sample", "instance"])
+def test_a_scan_looks_anew_at_files_that_were_merged_before_it_began(
+    ledger: Ledger, tmp_path: Path, kind: str
+) -> None:
+    """A reader whose last look speaks of files that are gone collects every row."""
+    ledger.flush()
+    reader = Ledger(tmp_path / "run", mode="r")
+    reader.views()
+    expected = by_everything(history_scan(ledger, kind).collect())
+    merge_all(ledger)
+    assert by_everything(history_scan(reader, kind).collect()).equals(expected)
+    ledger.close()
+
+
+@pytest.mark.parametrize("kind", ["sample", "instance"])
+def test_an_export_that_began_goes_through_while_another_process_merges(
+    ledger: Ledger, tmp_path: Path, kind: str
+) -> None:
+    """Every piece comes once and in order, though each merge removes what was not read yet."""
+    ledger.append_instances(
+        {"box": np.zeros(2)}, np.arange(2, dtype=np.int32), np.ones(2, np.int32), step=1
+    )
+    ledger.flush()
+    expected = history_frame(Ledger(tmp_path / "run", mode="r"), kind)
+    reader = Ledger(tmp_path / "run", mode="r")
+    pieces = []
+    for piece in history_pieces(reader, kind):
+        pieces.append(piece)
+        merge_all(ledger)
+    assert len(pieces) > 1
+    assert pl.concat(pieces).equals(expected)
+    ledger.close()
+
+
+def test_an_export_holds_files_without_descriptors_and_lets_them_go(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    """However many files there are, the process may open as many others as before."""
+    ledger.flush()
+    reader = Ledger(tmp_path / "run", mode="r")
+    reader.views()
+    before = len(list(Path("/dev/fd").iterdir()))
+    pieces = history_pieces(reader, "sample")
+    next(pieces)
+    assert len(reader._reader._held) > 4
+    assert len(list(Path("/dev/fd").iterdir())) <= before
+    pieces.close()
+    assert not reader._reader._held
     ledger.close()
 
 

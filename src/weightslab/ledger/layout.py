@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -63,9 +63,13 @@ class FileRange:
         return cls(path, int(match["first"]), int(match["last"])) if match else None
 
 
-def current_ranges(folder: Path) -> list[FileRange]:
-    """Files of a folder in order of sequence, without those that a merge superseded."""
-    return without_superseded(r for r in map(FileRange.parse, _listed(folder)) if r is not None)
+def current_ranges(folder: Path, left_out: Collection[Path] = ()) -> list[FileRange]:
+    """Files of a folder in order of sequence, without those that a merge superseded.
+
+    `left_out` cannot be read: what was merged into those is current again.
+    """
+    listed = (path for path in _listed(folder) if path not in left_out)
+    return without_superseded(r for r in map(FileRange.parse, listed) if r is not None)
 
 
 def without_superseded(found: Iterable[FileRange]) -> list[FileRange]:
@@ -123,6 +127,11 @@ class Layout:
     def temporary(self) -> Path:
         """Unfinished files; inside the run folder, outside every Parquet tree."""
         return self.root / "_tmp"
+
+    @property
+    def damaged(self) -> Path:
+        """What could not be read and was set aside, under the path that it had."""
+        return self.root / "_damaged"
 
     @property
     def logs(self) -> Path:

@@ -111,7 +111,6 @@ class Ledger:
         self._rank = rank
         self._files = files or Files()
         self._reader = SegmentReader(self.options.cache_bytes)
-        self._store = self._new_store()
         self._closed = False
         self._flusher: Flusher | None = None
         if self.root.exists() and not self.root.is_dir():
@@ -119,13 +118,30 @@ class Ledger:
         known = check_format(self.layout)
         if mode == "r" and not known:
             raise FolderError(f"{self.root} holds no ledger: choose a run folder")
+        self._foreign = ForeignWriters(
+            self.layout, partial(self._new_store, foreign=True), self._damaged
+        )
+        self._begin(now)
+        if mode == "w":
+            if not self._writer.attach(fresh=False):
+                # It may have been taken up in part: it stays as it is, and another one begins.
+                self._begin(now)
+            self._others.look()
+            self._flusher = Flusher(self._writer, self.options, self.notices, self._flush_due)
+            guard_forks(self)
+
+    # -- opening and closing ----------------------------------------------
+
+    def _begin(self, now: Callable[[], float]) -> None:
+        """An empty store, and whoever works on it."""
+        self._store = self._new_store()
         self._others = Others(
             self.layout, self._store, lambda: self.writer, self._damaged, self._unread
         )
         self._writer = Writer(
             self._store,
             self.layout,
-            rank=rank,
+            rank=self._rank,
             files=self._files,
             options=self.options,
             notices=self.notices,
@@ -133,9 +149,6 @@ class Ledger:
             follow=self._others.tick,
         )
         self._editor = Editor(self._store, self._writer, self._others, now)
-        self._foreign = ForeignWriters(
-            self.layout, partial(self._new_store, foreign=True), self._damaged
-        )
         self._saver = Saver(
             self._store,
             self._writer,
@@ -147,13 +160,6 @@ class Ledger:
             wait_for_room=self._wait_for_room,
         )
         self.discarded = DiscardView(self._store, self._others)
-        if mode == "w":
-            self._writer.attach(fresh=False)
-            self._others.look()
-            self._flusher = Flusher(self._writer, self.options, self.notices, self._flush_due)
-            guard_forks(self)
-
-    # -- opening and closing ----------------------------------------------
 
     def _new_store(self, *, foreign: bool = False) -> Store:
         large = LargeArrays(

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from weightslab.errors import FolderError
 from weightslab.ledger.layout import Layout
-from weightslab.ledger.recovery import load_writer
+from weightslab.ledger.recovery import is_damage, load_writer
 from weightslab.ledger.store import Store
 
 __all__ = ["ForeignWriters", "View"]
@@ -66,17 +67,31 @@ class ForeignWriters:
         known = self._known.get(writer)
         if known is not None and known[0] == before and not any(".wal" in name for name in before):
             return known[1]
-        for attempt in range(_ATTEMPTS):
+        for _ in range(_ATTEMPTS):
             store = self._new_store()
+            passing: list[OSError] = []
+
+            def damaged(path: str, error: OSError, passing: list[OSError] = passing) -> None:
+                if not is_damage(error):
+                    passing.append(error)
+                self._on_damage(path, error)
+
             try:
-                load_writer(self._layout, writer, store, self._on_damage)
+                load_writer(self._layout, writer, store, damaged)
                 break
-            except FileNotFoundError as error:
-                if attempt == _ATTEMPTS - 1:
-                    self._on_damage(str(error.filename), error)
+            except FileNotFoundError:
+                continue
+        else:
+            raise FolderError(
+                f"the files of writer {writer} in {self._layout.root} change faster than they can "
+                f"be read: try again, or when it merges less"
+            )
         store.drain()
         view = View(writer, store)
-        self._known[writer] = (before, view)
+        # What could not be read this time may be at the next look.
+        self._known.pop(writer, None)
+        if not passing:
+            self._known[writer] = (before, view)
         return view
 
 

@@ -7,6 +7,7 @@ so that a crash between two renames of one flush neither loses nor doubles a row
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -29,16 +30,29 @@ from weightslab.ledger.log.records import ARRAYS, CHANGE, VALUES, decode_change,
 from weightslab.ledger.store import Store
 from weightslab.ledger.table.file import load_signals, load_tags
 
-__all__ = ["Recovered", "load_writer"]
+__all__ = ["Recovered", "is_damage", "load_writer"]
 
 
 _DAMAGE = (OSError, ValueError, KeyError, IndexError, TypeError)
 """What reading a damaged file raises."""
 
+_PLACES = frozenset((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP))
+"""What stands at a path is no file that can be read, and will not be at the next try."""
+
 _ATTEMPTS = 50
 """How often a folder is gone through whose files a living writer replaces meanwhile."""
 
 T = TypeVar("T")
+
+OnDamage = Callable[[str, OSError], None]
+
+
+def is_damage(error: OSError) -> bool:
+    """Whether a file itself is bad: not the disk, a limit or a permission, which may pass.
+
+    What a parser or a checksum refuses has no number of the operating system.
+    """
+    return error.errno is None or error.errno in _PLACES
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,8 @@ class Recovered:
     logs: tuple[Path, ...] = ()
     """Log files that were read: once all is published they can go."""
     unreadable_logs: tuple[Path, ...] = ()
+    left_out: tuple[Path, ...] = ()
+    """Damaged files: what the log has of them is taken from there."""
 
 
 class _Watermarks:
@@ -71,12 +87,10 @@ class _Watermarks:
         return max(*samples, self.history, self.arrays, self.large)
 
 
-def load_writer(
-    layout: Layout, writer: str, store: Store, on_damage: Callable[[str, OSError], None]
-) -> Recovered:
+def load_writer(layout: Layout, writer: str, store: Store, on_damage: OnDamage) -> Recovered:
     """Fill an empty store with everything that `writer` left. Reads only.
 
-    A damaged file is reported through `on_damage` and left out.
+    A file that cannot be read is reported through `on_damage`, and left out unless that raises.
 
     Raises:
         FileNotFoundError: another process, whose writer this is, merged and covered values
@@ -84,10 +98,11 @@ def load_writer(
     """
     marks = _Watermarks()
     sequence = 0
+    left_out: set[Path] = set()
 
     def each(folder: Path, load: Callable[[Path], int]) -> int:
         nonlocal sequence
-        loaded, last = _each(folder, lambda found: load(found.path), on_damage)
+        loaded, last = _each(folder, lambda found: load(found.path), on_damage, left_out)
         sequence = max(sequence, last)
         return max(loaded, default=0)
 
@@ -111,7 +126,7 @@ def load_writer(
     # values, then the log goes): so a reader beside a living writer finds whatever an earlier
     # look speaks of.
     logged = read_logs(layout.log(writer), on_damage)
-    history, last = _load_history(layout, writer, on_damage)
+    history, last = _load_history(layout, writer, on_damage, left_out)
     sequence = max(sequence, last)
     marks.signals = each(layout.family("signals", writer), lambda path: load_signals(store, path))
     store.covered = marks.signals
@@ -137,6 +152,7 @@ def load_writer(
         marks.signals,
         tuple(logged.read),
         tuple(logged.unreadable),
+        tuple(sorted(left_out)),
     )
 
 
@@ -145,35 +161,39 @@ def _as_os_error(error: Exception) -> OSError:
 
 
 def _each(
-    folder: Path, load: Callable[[FileRange], T], on_damage: Callable[[str, OSError], None]
+    folder: Path, load: Callable[[FileRange], T], on_damage: OnDamage, left_out: set[Path]
 ) -> tuple[list[T], int]:
     """What `load` gives for each current file of a folder, and the last sequence number.
 
-    Where a living writer replaces files meanwhile, the folder is gone through again: loading
-    a file twice changes nothing.
+    What cannot be read is added to `left_out`, and the files that were merged into it, if
+    they are still there, are current again. Where a living writer replaces files meanwhile,
+    the folder is gone through again: loading a file twice changes nothing.
     """
     for attempt in range(_ATTEMPTS):
-        loaded, last = [], 0
+        loaded: dict[Path, T] = {}
+        last = 0
         gone = False
-        for found in _ranges(folder, on_damage):
+        waiting = _ranges(folder, left_out, on_damage)
+        while waiting and not gone:
+            found = waiting.pop(0)
             last = max(last, found.last)
             try:
-                loaded.append(load(found))
-            except FileNotFoundError as error:
-                gone = attempt < _ATTEMPTS - 1
-                if gone:
-                    break
-                on_damage(str(found.path), error)
+                loaded[found.path] = load(found)
             except _DAMAGE as error:
-                on_damage(str(found.path), _as_os_error(error))
+                gone = isinstance(error, FileNotFoundError) and attempt < _ATTEMPTS - 1
+                if not gone:
+                    on_damage(str(found.path), _as_os_error(error))
+                    left_out.add(found.path)
+                    again = _ranges(folder, left_out, on_damage)
+                    waiting = [other for other in again if other.first >= found.first]
         if not gone:
             break
-    return loaded, last
+    return list(loaded.values()), last
 
 
-def _ranges(folder: Path, on_damage: Callable[[str, OSError], None]) -> list[FileRange]:
+def _ranges(folder: Path, left_out: set[Path], on_damage: OnDamage) -> list[FileRange]:
     try:
-        return current_ranges(folder)
+        return current_ranges(folder, left_out)
     except OSError as error:
         on_damage(str(folder), error)
         return []
@@ -190,14 +210,15 @@ class _Found:
 
 
 def _load_history(
-    layout: Layout, writer: str, on_damage: Callable[[str, OSError], None]
+    layout: Layout, writer: str, on_damage: OnDamage, left_out: set[Path]
 ) -> tuple[list[_Found], int]:
     found: list[_Found] = []
     sequence = 0
     for folder in sorted((layout.root / "history").glob(f"kind=*/*/*/writer={writer}")):
         kind, key = (folder.parts[at].partition("=")[2] for at in (-4, -3))
         experiment_hash = None if key == HIVE_NULL else unquote(key)
-        of_folder, last = _each(folder, partial(_segment, kind, experiment_hash), on_damage)
+        load = partial(_segment, kind, experiment_hash)
+        of_folder, last = _each(folder, load, on_damage, left_out)
         found += of_folder
         sequence = max(sequence, last)
     return found, sequence
@@ -223,7 +244,7 @@ def _take_history(
     history: list[_Found],
     store: Store,
     marks: _Watermarks,
-    on_damage: Callable[[str, OSError], None],
+    on_damage: OnDamage,
 ) -> None:
     """Take up segments, and the latest values of those that the snapshot does not cover."""
     for found in sorted(history, key=lambda f: f.segment.first):

@@ -10,17 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import RLock
 
+import pyarrow.parquet as pq
+
 from weightslab.ledger.claim import Claim, claim_writer, clear_temporary, folders_of
 from weightslab.ledger.compaction.compactor import Compactor
 from weightslab.ledger.edits.beacon import Beacon
 from weightslab.ledger.files import Files, Lock
-from weightslab.ledger.layout import Layout, superseded_ranges
+from weightslab.ledger.layout import Layout, current_ranges, superseded_ranges
 from weightslab.ledger.log.frames import next_number
 from weightslab.ledger.log.records import CHANGE, encode_change
 from weightslab.ledger.log.wal import LogWriter
 from weightslab.ledger.options import LedgerOptions
 from weightslab.ledger.publish import Publisher
-from weightslab.ledger.recovery import Recovered, load_writer
+from weightslab.ledger.recovery import Recovered, is_damage, load_writer
 from weightslab.ledger.store import Store
 from weightslab.notices import Notices
 
@@ -77,7 +79,8 @@ class Writer:
         """Claim a writer and take up what it left; False (said once) when the disk refuses.
 
         `fresh` claims one that never wrote: this process has made rows of its own by now.
-        `claim` is that of a writer that is ours already.
+        `claim` is that of a writer that is ours already. After False the store may hold a part
+        of what was left: nothing can be done with it.
         """
         layout = self._layout
         lock = None
@@ -86,16 +89,12 @@ class Writer:
             lock = claim.lock
             clear_temporary(self._files, layout)
             number = next_number(layout.log(claim.writer))
-        except OSError as error:
+            found = Recovered(self.next_lsn, 1) if fresh else self._take_up(claim.writer)
+        except (OSError, MemoryError) as error:
             if lock is not None:
                 lock.release()
-            self.disk_failed(error)
+            self.disk_failed(error if isinstance(error, OSError) else OSError(repr(error)))
             return False
-        if fresh:
-            found = Recovered(self.next_lsn, 1)
-        else:
-            found = load_writer(layout, claim.writer, self._store, self._on_damage)
-            self._remove_superseded(claim.writer)
         for path in found.unreadable_logs:
             self._set_aside(path)
         self._lock = claim.lock
@@ -118,10 +117,44 @@ class Writer:
         )
         return True
 
+    def _take_up(self, writer: str) -> Recovered:
+        """Load what a writer left into the store, and put its folders in order.
+
+        A damaged segment leaves the tree: the log may hold the same rows, and they are written
+        again. So does any file that stands in the way of those it was merged of. Raises OSError
+        where a file cannot be read that may be whole.
+        """
+
+        def damaged(path: str, error: OSError) -> None:
+            if not is_damage(error):
+                raise error
+            self._on_damage(path, error)
+
+        found = load_writer(self._layout, writer, self._store, damaged)
+        for path in found.left_out:
+            if self._layout.root / "history" not in path.parents and not superseded_ranges(
+                path.parent
+            ):
+                continue
+            target = _free(self._layout.damaged / path.relative_to(self._layout.root))
+            self._files.make_folder(target.parent)
+            self._files.rename(path, target)
+            self._files.sync_folder(target.parent)
+            self._files.sync_folder(path.parent)
+        self._remove_superseded(writer)
+        return found
+
     def _remove_superseded(self, writer: str) -> None:
         """Remove what a kill left between a merge and the end of its inputs."""
         for folder in self._layout.published(writer):
+            whole: dict[Path, bool] = {}
+            current = current_ranges(folder)
             for found in superseded_ranges(folder):
+                cover = next(c for c in current if c.first <= found.first and found.last <= c.last)
+                if cover.path not in whole:
+                    whole[cover.path] = _is_whole(cover.path)
+                if not whole[cover.path]:
+                    continue
                 try:
                     self._files.remove(found.path)
                 except OSError as error:
@@ -304,3 +337,23 @@ class Writer:
             self._beacon.close()
         if self._lock is not None:
             self._lock.release()
+
+
+def _free(path: Path) -> Path:
+    """A path, numbered where it is taken."""
+    free, number = path, 0
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}.{number}")
+    return free
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether every page of a Parquet file agrees with its checksum."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for group in range(file.num_row_groups):
+                file.read_row_group(group, use_threads=False)
+    except (OSError, ValueError):
+        return False
+    return True

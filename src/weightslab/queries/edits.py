@@ -5,10 +5,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from weightslab.ledger import Ledger, View
-from weightslab.ledger.edits.journal import JournalEntry, read_journal
-from weightslab.ledger.layout import current_ranges
+from weightslab.ledger.edits.foreign import journal_entries
+from weightslab.ledger.edits.journal import JournalEntry
 
 __all__ = ["MergedEdits", "merged_edits"]
 
@@ -73,10 +74,11 @@ def _edits(ledger: Ledger, view: View) -> Iterator[Edit]:
     with view.store.lock:
         waiting = list(view.store.pending.journal)
     seen = 0
-    for found in current_ranges(ledger.layout.journal(view.writer)):
-        for entry in read_journal(found.path):
-            seen = max(seen, entry.lsn)
-            yield (entry.time_us, view.writer, entry.lsn, view, entry)
+    folder = ledger.layout.journal(view.writer)
+    damaged = view.store.history.missed
+    for entry in journal_entries(folder, lambda path, error: damaged(Path(path), error)):
+        seen = max(seen, entry.lsn)
+        yield (entry.time_us, view.writer, entry.lsn, view, entry)
     for entry in waiting:
         if entry.lsn > seen:
             yield (entry.time_us, view.writer, entry.lsn, view, entry)

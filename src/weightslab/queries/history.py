@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +90,8 @@ def history_pieces(
     """What `history_frame` gives, in the same order, in pieces that memory holds.
 
     Raises:
-        FileNotFoundError: another process merged files meanwhile: begin anew.
+        FileNotFoundError: another process merged files meanwhile, and there are too many to
+            hold them all: begin anew.
     """
     if kind == "global" or sample_ids is not None:
         yield history_frame(
@@ -97,17 +99,35 @@ def history_pieces(
         )
         return
     schema = HISTORY_COLUMNS[kind]
-    views = ledger.views()
-    wanted = None if signals is None else {signal_name(name) for name in signals}
-    names = dict.fromkeys(name for view in views for name in view.store.history.signal_names(kind))
-    for name in names:
-        if wanted is not None and name not in wanted:
-            continue
-        for view in views:
-            for key, chunk in view.store.history.sweep(kind, signals=[name], hashes=hashes):
-                kept = _of_annotations(chunk, annotation_ids) if kind == "instance" else chunk
-                if len(kept):
-                    yield _frame(view, key, kept).select(*schema).cast(schema)  # type: ignore[arg-type]
+    wanted = None if signals is None else [signal_name(name) for name in signals]
+    with held_views(ledger, kind, wanted, hashes) as views:
+        known = [name for view in views for name in view.store.history.signal_names(kind)]
+        for name in dict.fromkeys(known):
+            if wanted is not None and name not in wanted:
+                continue
+            for view in views:
+                for key, chunk in view.store.history.sweep(kind, signals=[name], hashes=hashes):
+                    kept = _of_annotations(chunk, annotation_ids) if kind == "instance" else chunk
+                    if len(kept):
+                        yield _frame(view, key, kept).select(*schema).cast(schema)  # type: ignore[arg-type]
+
+
+@contextmanager
+def held_views(
+    ledger: Ledger, kind: str, signals: Sequence[str] | None, hashes: Sequence[str] | None
+) -> Iterator[list[View]]:
+    """Every writer at one moment; what their files hold of a layer can be read until the end."""
+
+    def hold() -> tuple[list[View], ExitStack]:
+        with ExitStack() as stack:
+            views = ledger.views()
+            for view in views:
+                stack.enter_context(view.store.history.held(kind, signals=signals, hashes=hashes))
+            return views, stack.pop_all()
+
+    views, stack = ledger.look(hold)
+    with stack:
+        yield views
 
 
 def _rows(view: View, sample_ids: Sequence[str], home: str) -> npt.NDArray[np.int64]:

@@ -12,7 +12,7 @@ from weightslab.ledger import Ledger, View
 from weightslab.ledger.history.partitions import PartitionKey
 from weightslab.ledger.history.segments import Chunk
 from weightslab.queries.frames import ids_of_sorted
-from weightslab.queries.history import HISTORY_COLUMNS
+from weightslab.queries.history import HISTORY_COLUMNS, held_views
 from weightslab.queries.names import signal_name
 
 __all__ = ["history_scan"]
@@ -61,9 +61,10 @@ def _pieces(
     ledger: Ledger, kind: str, signals: Sequence[str] | None, hashes: Sequence[str] | None
 ) -> Iterator[tuple[View, PartitionKey, Chunk]]:
     try:
-        for view in ledger.views():
-            for key, chunk in view.store.history.scan(kind, signals=signals, hashes=hashes):
-                yield view, key, chunk
+        with held_views(ledger, kind, signals, hashes) as views:
+            for view in views:
+                for key, chunk in view.store.history.scan(kind, signals=signals, hashes=hashes):
+                    yield view, key, chunk
     except FileNotFoundError as error:
         raise FolderError(
             f"{error.filename or error} was merged into another file by the process that writes "

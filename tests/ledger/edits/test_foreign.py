@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from weightslab.ledger import Ledger, LedgerOptions
-from weightslab.ledger.edits.foreign import WriterEdits
+from weightslab.ledger.edits.foreign import WriterEdits, journal_entries
 from weightslab.ledger.edits.journal import read_journal
 from weightslab.ledger.layout import Layout, current_ranges
 from weightslab.ledger.log.frames import LogCursor, log_files
@@ -144,4 +144,49 @@ def test_a_cursor_goes_on_where_it_stopped(tmp_path: Path) -> None:
     second = list(cursor.read())
     assert [frame.lsn for frame in second] == [first[-1] + 1]
     assert b'"b"' in second[0].payload
+    ledger.close()
+
+
+def test_a_damaged_merged_journal_hides_none_of_its_inputs(tmp_path: Path) -> None:
+    """Whoever reads the journal of another reads what was merged while it is still there."""
+    ledger = Ledger(tmp_path, options=LedgerOptions(flush_interval_s=1e6))
+    rows = ledger.ids.block("train", range(10))
+    for row in range(3):
+        ledger.edit.discard(rows[row : row + 1], True)
+        ledger.flush()
+    ledger.close()
+    folder = Layout(tmp_path).journal("0-0")
+    files = sorted(folder.iterdir())
+    merged = folder / f"journal-{files[0].name[8:17]}-{files[1].name[18:27]}.parquet"
+    merged.write_bytes(b"damaged")
+    damage: list[str] = []
+    reader = WriterEdits(Layout(tmp_path), "0-0", lambda path, _: damage.append(path))
+    found = [e.rows.tolist() for e in reader.take() if e.verb == "discard"]
+    assert found == [[0], [1], [2]]
+    assert [
+        e.rows.tolist()
+        for e in journal_entries(folder, lambda path, _: damage.append(path))
+        if e.verb == "discard"
+    ] == [[0], [1], [2]]
+    assert damage == [str(merged)] * 2
+    assert reader.take() == []
+
+
+def test_a_reader_of_a_writer_that_merges_keeps_no_names_of_files_that_are_gone(
+    tmp_path: Path,
+) -> None:
+    """What it knows of files is bounded by the files that are there."""
+    ledger = Ledger(tmp_path, options=LedgerOptions(flush_interval_s=1e6, compact=False))
+    rows = ledger.ids.block("train", range(10))
+    reader = WriterEdits(Layout(tmp_path), "0-0", lambda *_: None)
+    for step in range(12):
+        ledger.edit.discard(rows[:1], step % 2 == 0)
+        ledger.flush()
+        reader.take()
+    ledger.compact()
+    assert reader.take() == []
+    layout = Layout(tmp_path)
+    there = {*layout.journal("0-0").iterdir(), *layout.ids("0-0").iterdir()}
+    assert len(there) < 10
+    assert reader._files <= there
     ledger.close()

@@ -9,7 +9,7 @@ import pytest
 
 from tests.ledger.history.test_merge import assert_same, chunk_of, write
 from weightslab.ledger.history.mapped import take_rows
-from weightslab.ledger.history.partitions import Segment
+from weightslab.ledger.history.partitions import Segment, fold_curve
 from weightslab.ledger.history.reader import SegmentReader
 from weightslab.ledger.history.segments import Chunk
 
@@ -115,3 +115,24 @@ def test_groups_are_the_segment(segment: tuple[Segment, Chunk]) -> None:
         pieces = list(reader.groups(found, "sample"))
         assert sum(map(len, pieces)) == len(chunk)
         reader.whole(found, "sample")
+
+
+def test_what_is_known_of_segments_that_are_gone_is_bounded(
+    segment: tuple[Segment, Chunk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader beside a writer that merges for days remembers the segments of the last looks."""
+    monkeypatch.setattr("weightslab.ledger.history.reader._MOST_KNOWN", 4)
+    found, _ = segment
+    curve = write(tmp_path / "curve.parquet", fold_curve(Chunk.empty("global")), 1)
+    reader = SegmentReader(BUDGET)
+    for number in range(8):
+        for former, size in ((found.path, 20_000), (curve, 0)):
+            path = tmp_path / f"{former.stem}{number}.parquet"
+            path.hardlink_to(former)
+            again = Segment(path, 1, 1, 1, size, 500)
+            if former == curve:
+                reader.blocks(again)
+            else:
+                reader.of_rows(again, "sample", np.array([3]))
+    assert [path.stem for path in reader._blocks] == [f"curve{n}" for n in range(4, 8)]
+    assert [path.stem for path in reader._asked] == [f"s{n}" for n in range(4, 8)]

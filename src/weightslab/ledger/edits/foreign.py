@@ -18,7 +18,7 @@ from weightslab.ledger.layout import Layout, current_ranges
 from weightslab.ledger.log.frames import LogCursor, log_files
 from weightslab.ledger.log.records import CHANGE, decode_change
 
-__all__ = ["OnDamage", "WriterEdits", "read_entries"]
+__all__ = ["OnDamage", "WriterEdits", "journal_entries"]
 
 OnDamage = Callable[[str, OSError], None]
 
@@ -30,17 +30,34 @@ def _nothing(op: dict[str, Any], blob: bytes) -> None:
     """Nobody logs what another writer did."""
 
 
-def read_entries(path: Path, on_damage: OnDamage) -> Iterator[JournalEntry]:
-    """Entries of a journal file; a damaged one is reported and left out.
+def journal_entries(folder: Path, on_damage: OnDamage) -> Iterator[JournalEntry]:
+    """Entries of a writer's journal files, in order; damaged ones are reported and left out.
 
-    Raises FileNotFoundError when it is gone: a merged file has taken its place.
+    Raises FileNotFoundError when a file is gone: a merged one has taken its place.
     """
+    left_out: set[Path] = set()
+    waiting = current_ranges(folder)
+    while waiting:
+        found = waiting.pop(0)
+        entries = _entries_of(found.path, on_damage)
+        if entries is not None:
+            yield from entries
+        else:
+            left_out.add(found.path)
+            # What was merged into it may still be there.
+            again = current_ranges(folder, left_out)
+            waiting = [other for other in again if other.first >= found.first]
+
+
+def _entries_of(path: Path, on_damage: OnDamage) -> list[JournalEntry] | None:
+    """Entries of one file; None of a damaged one, which is reported."""
     try:
-        yield from list(read_journal(path))
+        return list(read_journal(path))
     except FileNotFoundError:
         raise
     except _DAMAGE as error:
         on_damage(str(path), error if isinstance(error, OSError) else OSError(str(error)))
+        return None
 
 
 class WriterEdits:
@@ -54,7 +71,9 @@ class WriterEdits:
         self._on_damage = on_damage
         self._cursors: dict[Path, LogCursor] = {}
         self._files: set[Path] = set()
-        """Files of ids and of the journal that were read."""
+        """Files of ids and of the journal that were read, of those that are still there."""
+        self._damaged: set[Path] = set()
+        """Those of them that could not be."""
         self._ids_lsn = 0
         """What the files of ids that were read hold at least."""
         self._changes: dict[int, tuple[dict[str, Any], bytes]] = {}
@@ -72,9 +91,10 @@ class WriterEdits:
         """
         self._read_logs()
         for path in self._fresh(self._layout.journal(self._writer)):
-            for entry in read_entries(path, self._on_damage):
+            entries = _entries_of(path, self._on_damage)
+            for entry in entries or ():
                 self._put(entry)
-            self._files.add(path)
+            self._took(path, damaged=entries is None)
         found = [self._entries[lsn] for lsn in sorted(self._entries)]
         if self._taken_lsn or any(len(entry.rows) for entry in found):
             self._read_ids()
@@ -87,13 +107,15 @@ class WriterEdits:
 
     def _read_ids(self) -> None:
         for path in self._fresh(self._layout.ids(self._writer)):
+            damaged = False
             try:
                 self._ids_lsn = max(self._ids_lsn, load_ids(self.ids, path))
             except FileNotFoundError:
                 raise
             except _DAMAGE as error:
                 self._on_damage(str(path), OSError(str(error)))
-            self._files.add(path)
+                damaged = True
+            self._took(path, damaged=damaged)
             self._changes = {at: c for at, c in self._changes.items() if at > self._ids_lsn}
             # The file may hold rows as they were before what the log said since.
             self._unread = set(self._changes)
@@ -102,8 +124,26 @@ class WriterEdits:
         self._unread.clear()
         self.ids.changed.clear()
 
-    def _fresh(self, folder: Path) -> list[Path]:
-        return [r.path for r in current_ranges(folder) if r.path not in self._files]
+    def _fresh(self, folder: Path) -> Iterator[Path]:
+        """Files of a folder that were not read yet; of a damaged one, what was merged into it."""
+        while True:
+            found = current_ranges(folder, self._damaged)
+            there = {r.path for r in found} | {path for path in self._damaged if path.exists()}
+            self._files = {p for p in self._files if p.parent != folder or p in there}
+            self._damaged &= self._files
+            fresh = [r.path for r in found if r.path not in self._files]
+            known = len(self._damaged)
+            for path in fresh:
+                yield path
+                if len(self._damaged) > known:
+                    break
+            else:
+                return
+
+    def _took(self, path: Path, *, damaged: bool) -> None:
+        self._files.add(path)
+        if damaged:
+            self._damaged.add(path)
 
     def _put(self, entry: JournalEntry) -> None:
         if entry.lsn > self._taken_lsn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -126,21 +127,42 @@ def merge_journals(inputs: Sequence[Path], stream: BinaryIO, *, tier: int) -> in
 
 
 def read_journal(path: Path) -> Iterator[JournalEntry]:
-    """Every entry of a journal file, in order."""
-    table = read_table(path).combine_chunks()
-    for row in table.set_column(1, "time", table["time"].cast(pa.int64())).to_pylist():
+    """Every entry of a journal file, in order; a row group is in memory at a time."""
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        for group in range(file.num_row_groups):
+            yield from _entries(file.read_row_group(group, use_threads=False))
+
+
+def _entries(table: pa.Table) -> Iterator[JournalEntry]:
+    rows = _lists(table.column("samples"))
+    previous = _lists(table.column("previous"))
+    heads = table.drop_columns(["count", "samples", "previous"])
+    heads = heads.set_column(1, "time", heads["time"].cast(pa.int64()))
+    for head, own, was in zip(heads.to_pylist(), rows, previous, strict=True):
         yield JournalEntry(
-            row["entry"],
-            row["time"],
-            row["step"],
-            row["launch"],
-            row["actor"],
-            row["verb"],
-            row["name"],
-            row["value"],
-            np.array(row["samples"] or [], np.int32),
-            np.array(row["previous"] or [], np.int32),
+            head["entry"],
+            head["time"],
+            head["step"],
+            head["launch"],
+            head["actor"],
+            head["verb"],
+            head["name"],
+            head["value"],
+            own,
+            was,
         )
+
+
+def _lists(column: pa.ChunkedArray) -> Iterator[Rows]:
+    """Each list of int32 as an array, without an object for each number; a null one is empty."""
+    for lists in column.chunks:
+        flat = lists.values
+        numbers = np.frombuffer(flat.buffers()[1] or b"", np.int32)[flat.offset :]
+        offsets = np.frombuffer(
+            lists.offsets.buffers()[1], np.int32, len(lists) + 1, 4 * lists.offsets.offset
+        )
+        for start, stop in pairwise(offsets.tolist()):
+            yield numbers[start:stop]
 
 
 def categories_of(value: str | None) -> list[str]:

@@ -15,10 +15,10 @@ from threading import RLock
 import numpy as np
 
 from weightslab.ledger.edits.beacon import read_beacons
-from weightslab.ledger.edits.foreign import OnDamage, WriterEdits, read_entries
+from weightslab.ledger.edits.foreign import OnDamage, WriterEdits, journal_entries
 from weightslab.ledger.edits.journal import JournalEntry
 from weightslab.ledger.edits.merged import DISCARD, Key, MergedEdits, Stamp, key_of
-from weightslab.ledger.layout import Layout, current_ranges
+from weightslab.ledger.layout import Layout
 from weightslab.ledger.store import Store
 from weightslab.types import Rows
 
@@ -229,11 +229,7 @@ class Others:
         folder = self._layout.journal(self._own() or "")
         for _ in range(_MOST_LOOKS):
             try:
-                return [
-                    entry
-                    for found in current_ranges(folder)
-                    for entry in read_entries(found.path, self._on_damage)
-                ]
+                return list(journal_entries(folder, self._on_damage))
             except FileNotFoundError:
                 continue
         raise FileNotFoundError(f"{folder} changes faster than it can be read")

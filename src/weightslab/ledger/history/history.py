@@ -168,6 +168,26 @@ class History:
             return Chunk.empty("global")
 
     @contextmanager
+    def held(
+        self,
+        kind: Kind,
+        *,
+        signals: Iterable[str] | None = None,
+        hashes: Iterable[str | None] | None = None,
+    ) -> Iterator[None]:
+        """Another process's samples or instances can be read meanwhile, merged away or not.
+
+        Raises FileNotFoundError as `read` does, at once. Curves are small: they are read whole.
+        """
+        with ExitStack() as stack:
+            if self._foreign:
+                with self.lock:
+                    chosen = self._chosen(kind, signals, hashes)
+                paths = (segment.path for _, segments, _ in chosen for segment in segments)
+                stack.enter_context(self._reader.held(paths))
+            yield
+
+    @contextmanager
     def _looking(
         self, kind: Kind, signals: Iterable[str] | None, hashes: Iterable[str | None] | None
     ) -> Iterator[list[_Look]]:

@@ -5,7 +5,6 @@ Shapes: m distinct samples of a row group, P pages.
 
 from __future__ import annotations
 
-import mmap
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -30,7 +29,7 @@ from weightslab.ledger.history.segments import (
 )
 from weightslab.ledger.layout import Kind
 
-__all__ = ["Indices", "SegmentFile", "SegmentIndexes", "take_rows"]
+__all__ = ["Indices", "SegmentFile", "SegmentIndexes", "map_file", "take_rows"]
 
 Indices = npt.NDArray[np.int64]
 """Sample or row numbers."""
@@ -96,8 +95,17 @@ def _size(group: _Group) -> int:
 _NUMBERS = count()
 
 
+def map_file(path: Path) -> pa.Buffer:
+    """A file's bytes, mapped: they stay when it is removed, and cost no descriptor.
+
+    Raises OSError when it cannot be opened.
+    """
+    with pa.memory_map(str(path)) as file:
+        return file.read_buffer()
+
+
 class SegmentFile:
-    """A mapped segment of samples or instances.
+    """A mapped segment of samples or instances; `data` is its bytes where they are held.
 
     Args:
         indexes: where to keep what is known of its row groups; None: nowhere.
@@ -107,13 +115,18 @@ class SegmentFile:
         OSError, ValueError: it is damaged.
     """
 
-    def __init__(self, path: Path, kind: Kind, indexes: SegmentIndexes | None = None) -> None:
-        with path.open("rb") as stream:
-            self._map = mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ)
-        self._view = memoryview(self._map)
+    def __init__(
+        self,
+        path: Path,
+        kind: Kind,
+        *,
+        indexes: SegmentIndexes | None = None,
+        data: pa.Buffer | None = None,
+    ) -> None:
+        held = map_file(path) if data is None else data
+        self._view = memoryview(held).cast("B")
         self._kind = kind
-        source = pa.BufferReader(pa.py_buffer(self._map))
-        self._parquet = pq.ParquetFile(source, page_checksum_verification=True)
+        self._parquet = pq.ParquetFile(pa.BufferReader(held), page_checksum_verification=True)
         self._metadata = self._parquet.metadata
         self._names = names_of(kind)
         self.number = next(_NUMBERS)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from weightslab.ledger.history.mapped import Indices, SegmentFile, SegmentIndexes, take_rows
+from weightslab.ledger.history.mapped import (
+    Indices,
+    SegmentFile,
+    SegmentIndexes,
+    map_file,
+    take_rows,
+)
 from weightslab.ledger.history.partitions import Segment
 from weightslab.ledger.history.pyramid import Blocks, blocks_of, unpacked
 from weightslab.ledger.history.segments import (
@@ -37,7 +46,11 @@ _OFTEN = 8
 _OFTEN_SHARE = 0.75
 """Share of the budget for such segments; the rest is for tiny ones, and whole reads."""
 _OPEN_FILES = 128
-"""Most mapped segments: each holds a descriptor."""
+"""Most mapped segments; those of others may be of files that are gone, whose bytes they hold."""
+_MOST_HELD = 8192
+"""Most files whose bytes are held for a long look: the system maps 65,530 for a process."""
+_MOST_KNOWN = 4096
+"""Most curves in blocks, and most segments of which is known how often they were asked for."""
 
 
 class _Decoded(NamedTuple):
@@ -71,11 +84,13 @@ class SegmentReader:
         self._bytes = 0
         self._files: OrderedDict[Path, SegmentFile] = OrderedDict()
         self._indexes = SegmentIndexes(budget_bytes // 4)
-        self._blocks: dict[Path, Blocks] = {}
+        self._blocks: OrderedDict[Path, Blocks] = OrderedDict()
         self._asked: dict[Path, _Asked] = {}
         self._often: dict[Path, int] = {}
         """Segments that are decoded whole because they are asked often, and their bytes."""
         self._clock = 0
+        self._held: dict[Path, pa.Buffer] = {}
+        self._holders: Counter[Path] = Counter()
         self._lock = Lock()
 
     def whole(self, segment: Segment, kind: Kind) -> Chunk:
@@ -83,7 +98,7 @@ class SegmentReader:
         kept = self._kept(segment.path)
         if kept is not None:
             return kept
-        chunk = read_chunk(segment.path, kind)
+        chunk = self._read(segment.path, kind)
         size = chunk.size_bytes
         with self._lock:
             if segment.path not in self._decoded and size <= self._budget:
@@ -93,6 +108,43 @@ class SegmentReader:
                     _, old = self._decoded.popitem(last=False)
                     self._bytes -= old.size_bytes
         return chunk
+
+    def _read(self, path: Path, kind: Kind) -> Chunk:
+        held = self._held.get(path)
+        return read_chunk(path if held is None else pa.BufferReader(held), kind)
+
+    @contextmanager
+    def held(self, paths: Iterable[Path]) -> Iterator[None]:
+        """These files can be read meanwhile, also when others remove them; the first thousands.
+
+        Raises FileNotFoundError where one is gone already.
+        """
+        mine: list[Path] = []
+        try:
+            for path in islice(paths, _MOST_HELD):
+                try:
+                    self._hold(path)
+                except FileNotFoundError:
+                    raise
+                except OSError:
+                    # Whoever reads it says so.
+                    continue
+                mine.append(path)
+            yield
+        finally:
+            with self._lock:
+                self._holders.subtract(mine)
+                for path in mine:
+                    if not self._holders[path]:
+                        self._held.pop(path, None)
+                self._holders = +self._holders
+
+    def _hold(self, path: Path) -> None:
+        data = self._held.get(path)
+        data = map_file(path) if data is None else data
+        with self._lock:
+            self._held[path] = data
+            self._holders[path] += 1
 
     def _kept(self, path: Path) -> Chunk | None:
         with self._lock:
@@ -105,7 +157,13 @@ class SegmentReader:
 
     def _ask(self, path: Path) -> _Asked:
         self._clock += 1
-        asked = self._asked.setdefault(path, _Asked(self._clock))
+        asked = self._asked.pop(path, None) or _Asked(self._clock)
+        # The last one stands last: what nobody asks for any more goes first.
+        self._asked[path] = asked
+        if len(self._asked) > _MOST_KNOWN:
+            oldest = next(iter(self._asked))
+            del self._asked[oldest]
+            self._often.pop(oldest, None)
         asked.count += 1
         asked.last = self._clock
         return asked
@@ -146,11 +204,15 @@ class SegmentReader:
         """A curve in blocks: as its file carries them, else made of its points."""
         with self._lock:
             found = self._blocks.get(segment.path)
+            if found is not None:
+                self._blocks.move_to_end(segment.path)
         if found is None:
             text: str = read_footer(segment.path).get("blocks", "")
             found = unpacked(text) if text else blocks_of(self.whole(segment, "global"))
             with self._lock:
                 self._blocks[segment.path] = found
+                if len(self._blocks) > _MOST_KNOWN:
+                    self._blocks.popitem(last=False)
         return found
 
     def steps(self, segment: Segment, lows: Indices, highs: Indices) -> Chunk:
@@ -177,15 +239,18 @@ class SegmentReader:
         if kept is not None:
             yield kept
         elif kind == "global" or segment.rows <= ROW_GROUP:
-            yield read_chunk(segment.path, kind)
+            yield self._read(segment.path, kind)
         else:
-            yield from SegmentFile(segment.path, kind).groups()
+            held = self._held.get(segment.path)
+            yield from SegmentFile(segment.path, kind, data=held).groups()
 
     def _file(self, path: Path, kind: Kind) -> SegmentFile:
         with self._lock:
             file = self._files.get(path)
             if file is None:
-                file = self._files[path] = SegmentFile(path, kind, self._indexes)
+                file = self._files[path] = SegmentFile(
+                    path, kind, indexes=self._indexes, data=self._held.get(path)
+                )
                 while len(self._files) > _OPEN_FILES:
                     self._indexes.forget(self._files.popitem(last=False)[1].number)
             self._files.move_to_end(path)

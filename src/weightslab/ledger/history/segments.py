@@ -313,9 +313,9 @@ def footer_of(metadata: Any) -> dict[str, Any]:
     return footer
 
 
-def read_chunk(path: Path, kind: Kind) -> Chunk:
+def read_chunk(source: Path | pa.BufferReader, kind: Kind) -> Chunk:
     """Read a segment into memory; every page is checked against its checksum."""
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with pq.ParquetFile(source, page_checksum_verification=True) as file:
         return columns_of(file.read(columns=names_of(kind), use_threads=False), kind)
 
 
