@@ -204,3 +204,24 @@ def test_pieces_are_the_history_in_order(
         .sort("signal", maintain_order=True)
         .equals(by_signal.sort("signal", maintain_order=True))
     )
+
+
+def test_of_large_segments_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
+    """Columns alone, none at all, with a launch or with ids: what the eager frame says."""
+    ledger = Ledger(tmp_path / "run", options=LedgerOptions(flush_interval_s=3600, compact=False))
+    rows = ledger.ids.block("train", range(100_000))
+    for step in range(3):
+        values = np.arange(100_000, dtype=np.float64) + step
+        ledger.append_samples({"loss": values}, rows, step=step)
+    ledger.flush()
+    ledger.close()
+    reader = Ledger(tmp_path / "run", mode="r")
+    whole = history_frame(reader, "sample")
+    for launch in (None, 1):
+        lazy = history_scan(reader, "sample", launch=launch)
+        assert lazy.select(pl.len()).collect().item() == 300_000
+        assert lazy.select("value").sum().collect().item() == whole["value"].sum()
+        last = pl.col("sample_id") == "train/99999"
+        expected = whole.filter(last).select("step", "value")
+        assert lazy.filter(last).select("step", "value").collect().equals(expected)
+        assert lazy.select("signal").unique().collect().rows() == [("loss",)]

@@ -41,8 +41,11 @@ def history_scan(
     ) -> Iterator[pl.DataFrame]:
         asked = columns if columns is not None else list(HISTORY_COLUMNS[kind])
         needed = {*asked, *(predicate.meta.root_names() if predicate is not None else ())}
+        held = needed | {"launch"} if launch is not None else set(needed)
+        if "sample_id" in needed:
+            held.add("sample")
         left = most_rows
-        for view, key, chunk in _pieces(ledger, kind, wanted, hashes):
+        for view, key, chunk in _pieces(ledger, kind, wanted, hashes, held):
             frame = _frame(view, key, chunk, kind, needed, launch)
             # Polars counts the rows of the scan: those that the predicate then leaves out too.
             if left is not None:
@@ -58,12 +61,19 @@ def history_scan(
 
 
 def _pieces(
-    ledger: Ledger, kind: str, signals: Sequence[str] | None, hashes: Sequence[str] | None
+    ledger: Ledger,
+    kind: str,
+    signals: Sequence[str] | None,
+    hashes: Sequence[str] | None,
+    columns: set[str],
 ) -> Iterator[tuple[View, PartitionKey, Chunk]]:
     try:
         with held_views(ledger, kind, signals, hashes) as views:
             for view in views:
-                for key, chunk in view.store.history.scan(kind, signals=signals, hashes=hashes):
+                history = view.store.history
+                for key, chunk in history.scan(
+                    kind, signals=signals, hashes=hashes, columns=columns
+                ):
                     yield view, key, chunk
     except FileNotFoundError as error:
         raise FolderError(
@@ -78,7 +88,7 @@ def _frame(
     """The needed columns of a piece, of one launch or of all."""
     if launch is not None:
         chunk = chunk.take(chunk.columns["launch"] == launch)
-    columns = [pl.Series("row", chunk.columns["sample"])]
+    columns = [pl.Series("row", next(iter(chunk.columns.values())))]
     columns += [pl.Series(n, c) for n, c in chunk.columns.items() if n != "sample" and n in needed]
     if "sample_id" in needed:
         columns.append(ids_of_sorted(view, chunk.columns["sample"]).alias("sample_id"))

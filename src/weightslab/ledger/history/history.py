@@ -6,7 +6,7 @@ stay until it is over, also when they are merged into others meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -102,8 +102,11 @@ class History:
         *,
         signals: Iterable[str] | None = None,
         hashes: Iterable[str | None] | None = None,
+        columns: Collection[str] | None = None,
     ) -> Iterator[tuple[PartitionKey, Chunk]]:
         """What `read` gives, in pieces of bounded size: each sorted by sample, oldest first.
+
+        `columns` are those that are needed: others may be left out.
 
         Raises FileNotFoundError as `read` does.
         """
@@ -111,7 +114,7 @@ class History:
             for look in looks:
                 for segment in look.segments:
                     try:
-                        for chunk in self._reader.groups(segment, kind):
+                        for chunk in self._reader.groups(segment, kind, columns):
                             yield look.key, chunk
                     except (OSError, ValueError) as error:
                         self._missed(segment, error)

@@ -6,7 +6,7 @@ Shapes: m distinct samples of a row group, P pages.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from threading import Lock
@@ -158,10 +158,12 @@ class SegmentFile:
     def _column(self, group: int, name: str) -> Any:
         return self._metadata.row_group(group).column(self._names.index(name))
 
-    def groups(self) -> Iterator[Chunk]:
-        """The whole segment, one row group at a time."""
+    def groups(self, columns: Collection[str] | None = None) -> Iterator[Chunk]:
+        """The whole segment, or some `columns` of it, one row group at a time."""
+        names = [name for name in self._names if columns is None or name in columns]
         for group in range(self._metadata.num_row_groups):
-            yield self._decoded(group)
+            # Without any, the rows still count.
+            yield self._decoded(group, names or ["sample"])
 
     def between(self, low: int, high: int) -> Iterator[Chunk]:
         """Rows of the samples `low..high` (exclusive), one row group at a time.
@@ -274,8 +276,9 @@ class SegmentFile:
         places = self._index.places[number][self._names.index(name)]
         return pages_at(self._view, column, np.dtype(dtype), places, self._index.page)
 
-    def _decoded(self, group: int) -> Chunk:
-        table = self._parquet.read_row_group(group, columns=self._names, use_threads=False)
+    def _decoded(self, group: int, names: list[str] | None = None) -> Chunk:
+        wanted = names or self._names
+        table = self._parquet.read_row_group(group, columns=wanted, use_threads=False)
         return columns_of(table, self._kind)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -233,8 +233,10 @@ class SegmentReader:
                 return columns_of(table, "global")
         return self.whole(segment, "global")
 
-    def groups(self, segment: Segment, kind: Kind) -> Iterator[Chunk]:
-        """Every row, at most a row group at a time."""
+    def groups(
+        self, segment: Segment, kind: Kind, columns: Collection[str] | None = None
+    ) -> Iterator[Chunk]:
+        """Every row, at most a row group at a time; of large ones only the `columns` asked for."""
         kept = self._kept(segment.path)
         if kept is not None:
             yield kept
@@ -242,7 +244,7 @@ class SegmentReader:
             yield self._read(segment.path, kind)
         else:
             held = self._held.get(segment.path)
-            yield from SegmentFile(segment.path, kind, data=held).groups()
+            yield from SegmentFile(segment.path, kind, data=held).groups(columns)
 
     def _file(self, path: Path, kind: Kind) -> SegmentFile:
         with self._lock:

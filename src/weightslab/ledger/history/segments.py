@@ -95,7 +95,7 @@ class Chunk:
     columns: dict[str, Column]
 
     def __len__(self) -> int:
-        return len(self.columns["step"])
+        return len(next(iter(self.columns.values())))
 
     @property
     def size_bytes(self) -> int:
@@ -325,9 +325,11 @@ def names_of(kind: Kind) -> list[str]:
 
 
 def columns_of(table: pa.Table, kind: Kind) -> Chunk:
-    """An Arrow table with the columns of a layer as a chunk."""
+    """An Arrow table with columns of a layer as a chunk."""
     columns: dict[str, Column] = {}
     for name, dtype, _ in COLUMNS[kind]:
+        if name not in table.column_names:
+            continue
         parts = [
             np.frombuffer(a.buffers()[1], dtype, len(a), a.offset * np.dtype(dtype).itemsize)
             for a in table.column(name).chunks
