@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
-from weightslab.ledger.history.mapped import Indices, SegmentFile, SegmentIndexes, take_rows
+from weightslab.ledger.history.mapped import Edges, Indices, SegmentFile, SegmentIndexes, take_rows
 from weightslab.ledger.history.partitions import Segment
 from weightslab.ledger.history.pyramid import Blocks, blocks_of, unpacked
 from weightslab.ledger.history.segments import (
@@ -180,6 +180,10 @@ class SegmentReader:
             yield read_chunk(segment.path, kind)
         else:
             yield from SegmentFile(segment.path, kind).groups()
+
+    def edges(self, segment: Segment, kind: Kind) -> Edges:
+        """Where the row groups of samples or instances begin and end."""
+        return self._file(segment.path, kind).edges()
 
     def _file(self, path: Path, kind: Kind) -> SegmentFile:
         with self._lock:
