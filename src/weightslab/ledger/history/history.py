@@ -106,14 +106,17 @@ class History:
         *,
         signals: Iterable[str] | None = None,
         hashes: Iterable[str | None] | None = None,
+        after: int = 0,
     ) -> Iterator[tuple[PartitionKey, Chunk]]:
         """What `read` gives, in pieces of bounded size: each sorted by sample, oldest first.
+
+        Segments without a record after the number `after` are left out.
 
         Raises FileNotFoundError as `read` does.
         """
         with self._looking(kind, signals, hashes) as looks:
             for look in looks:
-                for segment in look.segments:
+                for segment in (held for held in look.segments if held.lsn > after):
                     try:
                         for chunk in self._reader.groups(segment, kind):
                             yield look.key, chunk
