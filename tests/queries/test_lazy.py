@@ -225,3 +225,21 @@ def test_of_large_segments_only_what_is_asked_for_is_read(tmp_path: Path) -> Non
         expected = whole.filter(last).select("step", "value")
         assert lazy.filter(last).select("step", "value").collect().equals(expected)
         assert lazy.select("signal").unique().collect().rows() == [("loss",)]
+
+
+@pytest.mark.parametrize("flushed", [True, False])
+def test_pieces_are_small_where_few_of_the_samples_have_rows(tmp_path: Path, flushed: bool) -> None:
+    """A validation split behind a large training split comes in pieces as any other."""
+    options = LedgerOptions(flush_interval_s=3600, compact=False)
+    ledger = Ledger(tmp_path / "run", options=options)
+    ledger.register("train", range(200_000))
+    rows = ledger.register("val", range(2000))
+    for step in range(40):
+        ledger.append_samples({"loss": np.zeros(2000)}, rows, step=step, log=False)
+        if flushed and step % 10 == 9:
+            ledger.flush()
+    pieces = list(ledger._store.history.sweep("sample", most_rows=10_000))
+    sizes = [len(chunk) for _, chunk in pieces]
+    assert sum(sizes) == 80_000
+    assert max(sizes) < 15_000
+    ledger.close()

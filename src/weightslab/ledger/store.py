@@ -70,6 +70,8 @@ class Store:
         """Signal names by code."""
         self.experiment_hash: str | None = None
         self.launch = 0
+        self._launched_after = 0
+        """Last record that was in a file when this launch began."""
         self.covered = 0
         """Last record that the loaded snapshot of latest values holds."""
         self.newest_us = 0
@@ -183,6 +185,8 @@ class Store:
         elif entry.verb == "launch":
             self._settle()
             self.launch = entry.launch
+            partitions = self.history.partitions.values()
+            self._launched_after = max((held.watermark for held in partitions), default=0)
             self.recent = {signal: RecentRing() for signal in self.recent}
 
     def see(self, time_us: int) -> None:
@@ -242,7 +246,7 @@ class Store:
         with self.lock:
             self.drain()
             if signal not in self.recent:
-                found = self.history.scan("sample", signals=[signal])
+                found = self.history.scan("sample", signals=[signal], after=self._launched_after)
                 pieces = ((key.experiment_hash, chunk) for key, chunk in found)
                 self.recent[signal] = ring_of(pieces, self.launch)
             return self.recent[signal]

@@ -111,7 +111,7 @@ def test_windows_cover_every_sample_once(
     folder = tmp_path_factory.mktemp("windows")
     parts = [chunk_of("sample", s, seed) for seed, s in enumerate(samples)]
     paths = [write(folder / f"{n}.parquet", part, n + 1) for n, part in enumerate(parts)]
-    found = list(windows([SegmentFile(path, "sample") for path in paths], size))
+    found = list(windows([SegmentFile(path, "sample").edges() for path in paths], size))
     assert found[0][0] == min(map(min, samples))
     assert found[-1][1] == max(map(max, samples)) + 1
     assert all(low < high for low, high in found)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from weightslab.ledger import Ledger, LedgerOptions
+from weightslab.ledger.compaction.plan import FAN
 from weightslab.ledger.history.recent import DEPTH, RecentRing
 
 Triple = tuple[int, int, float]
@@ -118,6 +120,43 @@ def test_recent_values_are_those_of_this_launch(tmp_path: Path) -> None:
     second.append_samples({"loss": np.array([2.0])}, rows, step=0)
     assert recent(second, "loss", 0) == [(0, 2.0)]
     second.close()
+
+
+def test_files_of_earlier_launches_are_not_read_for_recent_values(tmp_path: Path) -> None:
+    """The first look at recent values reads this launch's files alone, merged or not."""
+    options = LedgerOptions(flush_interval_s=3600, compact=False)
+    first = Ledger(tmp_path, options=options)
+    rows = first.register("train", range(1))
+    first.append_samples({"loss": np.array([1.0])}, rows, step=0)
+    first.close()
+    (old,) = (tmp_path / "history/kind=sample").rglob("*.parquet")
+    second = Ledger(tmp_path, options=options)
+    second.append_samples({"loss": np.array([2.0])}, rows, step=1)
+    second.flush()
+    second.append_samples({"loss": np.array([3.0])}, rows, step=2)
+    # Whoever reads it would say that it is damaged.
+    old.write_bytes(b"not a segment")
+    assert recent(second, "loss", 0) == [(1, 2.0), (2, 3.0)]
+    assert not second.notices.counts()
+    second.close()
+
+
+@pytest.mark.parametrize("launches", [2, FAN])
+def test_recent_values_are_found_in_what_was_merged_with_earlier_launches(
+    tmp_path: Path, launches: int
+) -> None:
+    """A file that holds rows of several launches gives those of this one."""
+    options = LedgerOptions(flush_interval_s=3600, compact=False)
+    for launch in range(launches):
+        ledger = Ledger(tmp_path, options=options)
+        rows = ledger.register("train", range(1))
+        for step in range(FAN):
+            ledger.append_samples({"loss": np.array([float(launch)])}, rows, step=step)
+            ledger.flush()
+        ledger.compact(archive=True)
+        if launch == launches - 1:
+            assert recent(ledger, "loss", 0) == [(step, float(launch)) for step in range(FAN)]
+        ledger.close()
 
 
 def test_values_of_instances_are_not_a_samples(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from weightslab.ledger.history.curve import CurvePiece
-from weightslab.ledger.history.mapped import take_rows
+from weightslab.ledger.history.mapped import Edges, take_rows
+from weightslab.ledger.history.merge import windows
 from weightslab.ledger.history.partitions import (
     Entry,
     Partition,
@@ -33,6 +34,9 @@ from weightslab.ledger.layout import Kind
 from weightslab.ledger.pins import Pins
 
 __all__ = ["History"]
+
+_TAIL_GROUP = 1 << 14
+"""Rows of a tail whose samples are looked at as if they lay evenly."""
 
 
 class History:
@@ -103,16 +107,18 @@ class History:
         signals: Iterable[str] | None = None,
         hashes: Iterable[str | None] | None = None,
         columns: Collection[str] | None = None,
+        after: int = 0,
     ) -> Iterator[tuple[PartitionKey, Chunk]]:
         """What `read` gives, in pieces of bounded size: each sorted by sample, oldest first.
 
-        `columns` are those that are needed: others may be left out.
+        `columns` are those that are needed: others may be left out. Segments without a record
+        after the number `after` are left out.
 
         Raises FileNotFoundError as `read` does.
         """
         with self._looking(kind, signals, hashes) as looks:
             for look in looks:
-                for segment in look.segments:
+                for segment in (held for held in look.segments if held.lsn > after):
                     try:
                         for chunk in self._reader.groups(segment, kind, columns):
                             yield look.key, chunk
@@ -135,7 +141,7 @@ class History:
         """
         with self._looking(kind, signals, hashes) as looks:
             for look in looks:
-                for rows in _shares(look, most_rows):
+                for rows in self._shares(look, most_rows):
                     chunks = [*self._chunks(look, rows), look.tail]
                     yield look.key, _assemble(kind, chunks, rows)
 
@@ -233,6 +239,24 @@ class History:
                     partition.settle(tail, entries)
         return _Look(partition.key, segments, tail)
 
+    def _shares(self, look: _Look, most_rows: int) -> Iterator[npt.NDArray[np.int64] | None]:
+        """Samples of a partition in shares of about `most_rows` values; None: all at once."""
+        kind = look.key.kind
+        total = len(look.tail) + sum(segment.rows for segment in look.segments)
+        if kind == "global" or total <= most_rows:
+            yield None
+            return
+        edges = [_edges_of(look.tail)] if len(look.tail) else []
+        for segment in look.segments:
+            try:
+                edges.append(self._reader.edges(segment, kind))
+            except (OSError, ValueError):
+                # Whoever reads it says so; its samples are asked for all the same.
+                last = max(0, segment.samples - 1)
+                edges.append((np.zeros(1, np.int64), np.array([last]), np.array([segment.rows])))
+        for low, high in windows(edges, most_rows):
+            yield np.arange(low, high, dtype=np.int64)
+
     def _chunks(self, look: _Look, rows: npt.NDArray[np.int64] | None) -> list[Chunk]:
         """What the segments of a look hold; those that are damaged are named and left out."""
         kind = look.key.kind
@@ -267,18 +291,12 @@ class _Look:
     """What is not in a segment yet, sorted."""
 
 
-def _shares(look: _Look, most_rows: int) -> Iterator[npt.NDArray[np.int64] | None]:
-    """Samples of a partition in shares of about `most_rows` values; None: all at once."""
-    total = len(look.tail) + sum(segment.rows for segment in look.segments)
-    if look.key.kind == "global" or total <= most_rows:
-        yield None
-        return
-    samples = max([segment.samples for segment in look.segments], default=0)
-    if len(look.tail):
-        samples = max(samples, int(look.tail.columns["sample"][-1]) + 1)
-    size = max(1, samples * most_rows // total)
-    for low in range(0, samples, size):
-        yield np.arange(low, min(low + size, samples), dtype=np.int64)
+def _edges_of(tail: Chunk) -> Edges:
+    """As if the rows of a tail stood in row groups."""
+    sample = tail.columns["sample"].astype(np.int64)
+    starts = np.arange(0, len(sample), _TAIL_GROUP)
+    ends = np.append(starts[1:], len(sample))
+    return sample[starts], sample[ends - 1], ends - starts
 
 
 def _assemble(kind: Kind, chunks: list[Chunk], rows: npt.NDArray[np.int64] | None) -> Chunk:

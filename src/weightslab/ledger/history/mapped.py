@@ -29,10 +29,12 @@ from weightslab.ledger.history.segments import (
 )
 from weightslab.ledger.layout import Kind
 
-__all__ = ["Indices", "SegmentFile", "SegmentIndexes", "map_file", "take_rows"]
+__all__ = ["Edges", "Indices", "SegmentFile", "SegmentIndexes", "map_file", "take_rows"]
 
 Indices = npt.NDArray[np.int64]
 """Sample or row numbers."""
+Edges = tuple[Indices, Indices, Indices]
+"""Lowest sample, highest sample and number of rows of each row group."""
 
 _MANY = 64
 """Samples of one row group from which on decoding all of it is quicker than page by page."""
@@ -181,8 +183,8 @@ class SegmentFile:
             if start < stop:
                 yield chunk.take(slice(int(start), int(stop)))
 
-    def edges(self) -> tuple[Indices, Indices, Indices]:
-        """Lowest sample, highest sample and number of rows of each row group."""
+    def edges(self) -> Edges:
+        """Where the row groups begin and end."""
         counts = [
             self._metadata.row_group(group).num_rows
             for group in range(self._metadata.num_row_groups)

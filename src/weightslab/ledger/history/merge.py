@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from weightslab.ledger.history.mapped import SegmentFile
+from weightslab.ledger.history.mapped import Edges, SegmentFile
 from weightslab.ledger.history.partitions import fold_curve
 from weightslab.ledger.history.pyramid import blocks_of, packed
 from weightslab.ledger.history.segments import (
@@ -70,12 +70,11 @@ def merge_sorted(kind: Kind, parts: Sequence[Chunk]) -> Chunk:
     return Chunk(kind, merged)
 
 
-def windows(files: Sequence[SegmentFile], most_rows: int) -> Iterator[tuple[int, int]]:
+def windows(edges: Sequence[Edges], most_rows: int) -> Iterator[tuple[int, int]]:
     """Ranges of samples (low, high exclusive) with about `most_rows` rows each, in order.
 
-    As if a row group's rows were spread evenly over its samples.
+    As if a row group's rows were spread evenly over its samples; `edges` are those of each file.
     """
-    edges = [file.edges() for file in files]
     lows, highs, rows = (np.concatenate(column) for column in zip(*edges, strict=True))
     cuts = np.unique(np.concatenate([lows, highs + 1]))
     density = rows / (highs + 1 - lows)
@@ -92,7 +91,7 @@ def windows(files: Sequence[SegmentFile], most_rows: int) -> Iterator[tuple[int,
 
 
 def _merged_windows(kind: Kind, files: Sequence[SegmentFile]) -> Iterator[Chunk]:
-    for low, high in windows(files, _WINDOW_ROWS):
+    for low, high in windows([file.edges() for file in files], _WINDOW_ROWS):
         if high - low == 1 and kind == "sample":
             # One sample, however many rows: it stands in order as the inputs do.
             for file in files:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from weightslab.ledger.history.mapped import (
+    Edges,
     Indices,
     SegmentFile,
     SegmentIndexes,
@@ -245,6 +246,10 @@ class SegmentReader:
         else:
             held = self._held.get(segment.path)
             yield from SegmentFile(segment.path, kind, data=held).groups(columns)
+
+    def edges(self, segment: Segment, kind: Kind) -> Edges:
+        """Where the row groups of samples or instances begin and end."""
+        return self._file(segment.path, kind).edges()
 
     def _file(self, path: Path, kind: Kind) -> SegmentFile:
         with self._lock:

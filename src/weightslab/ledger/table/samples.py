@@ -173,12 +173,17 @@ class InstanceTable:
         """Fold what was collected into the sorted columns; the newest value wins."""
         for signal, fresh in self._fresh.items():
             keys, values = self._merged.get(signal, (np.zeros(0, np.int64), np.zeros(0)))
-            keys = np.concatenate([keys, *(k for k, _ in fresh)])
-            values = np.concatenate([values, *(v for _, v in fresh)]).astype(np.float64, copy=False)
-            order = np.argsort(keys, kind="stable")
-            keys, values = keys[order], values[order]
-            last = np.append(keys[1:] != keys[:-1], True) if len(keys) else np.zeros(0, bool)
-            self._merged[signal] = (keys[last], values[last])
+            own, latest = _newest(fresh)
+            at = np.searchsorted(keys, own)
+            known = at < len(keys)
+            known[known] = keys[at[known]] == own[known]
+            # Whoever was given the columns reads on in them: they are never written to.
+            values = values.copy()
+            values[at[known]] = latest[known]
+            if not known.all():
+                keys = np.insert(keys, at[~known], own[~known])
+                values = np.insert(values, at[~known], latest[~known])
+            self._merged[signal] = (keys, values)
         self._fresh.clear()
         self._waiting = 0
 
@@ -186,3 +191,15 @@ class InstanceTable:
         """By signal: sorted keys (row << 32 | annotation) and their latest values."""
         self.merge()
         return dict(self._merged)
+
+
+def _newest(
+    fresh: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Keys, sorted and each once, and the last value of each."""
+    keys = np.concatenate([keys for keys, _ in fresh])
+    values = np.concatenate([values for _, values in fresh]).astype(np.float64, copy=False)
+    order = np.argsort(keys, kind="stable")
+    keys, values = keys[order], values[order]
+    last = np.append(keys[1:] != keys[:-1], True) if len(keys) else np.zeros(0, bool)
+    return keys[last], values[last]
