@@ -57,9 +57,9 @@ def merged(root: Path) -> Path:
     return found
 
 
-def refuse(path: Path) -> Path:
+def refuse(root: Path, path: Path) -> Path:
     """Let a file be one that the operating system does not open; gives where it went."""
-    away = path.parents[5] / "away"
+    away = root / "away"
     path.rename(away)
     path.symlink_to("x" * 300)
     return away
@@ -74,7 +74,7 @@ def test_a_segment_that_cannot_be_opened_for_a_moment_is_not_written_twice(tmp_p
     """What the log has of it is not replayed: another writer begins, and all is there later."""
     run_script(KILLED, tmp_path, "plain", check=True, path=True)
     last = segments(tmp_path)[-1]
-    away = refuse(last)
+    away = refuse(tmp_path, last)
     with pytest.warns(WeightsLabWarning, match="too long"):
         ledger = Ledger(tmp_path, options=SLOW)
     assert not ledger.attached
@@ -88,6 +88,41 @@ def test_a_segment_that_cannot_be_opened_for_a_moment_is_not_written_twice(tmp_p
     assert sorted(sample_rows(tmp_path)) == sorted(EXPECTED + again)
     Ledger(tmp_path, options=SLOW).close()
     assert sorted(sample_rows(tmp_path)) == sorted(EXPECTED + again)
+
+
+def test_a_log_that_cannot_be_opened_for_a_moment_is_not_given_up(tmp_path: Path) -> None:
+    """It keeps its name, and whoever opens the folder later takes it up."""
+    script = KILLED.replace("    ledger.flush()\n", "    ledger.flush() if step < 7 else None\n")
+    run_script(script, tmp_path, "plain", check=True, path=True)
+    (log,) = (tmp_path / "_wal/0-0").glob("*.wal")
+    away = refuse(tmp_path, log)
+    with pytest.warns(WeightsLabWarning, match="too long"):
+        Ledger(tmp_path, options=SLOW).close()
+    assert log.is_symlink()
+    allow(log, away)
+    Ledger(tmp_path, options=SLOW).close()
+    assert sorted(sample_rows(tmp_path)) == EXPECTED
+
+
+def test_a_damaged_journal_leaves_the_way_of_what_it_was_merged_of(tmp_path: Path) -> None:
+    """The edits of the inputs count, and what is merged next is made of them."""
+    ledger = Ledger(tmp_path, options=SLOW)
+    rows = ledger.register("train", range(2))
+    for row in range(2):
+        ledger.edit.discard(rows[row : row + 1], True)
+        ledger.flush()
+    ledger.close()
+    (snapshot,) = (tmp_path / "samples/family=tags").rglob("*.parquet")
+    snapshot.unlink()
+    inputs = sorted((tmp_path / "journal/writer=0-0").iterdir())
+    merged = inputs[0].with_name(f"{inputs[0].name[:17]}-{inputs[1].name[18:]}")
+    merged.write_bytes(b"damaged")
+    with pytest.warns(WeightsLabWarning, match=merged.name):
+        again = Ledger(tmp_path, options=SLOW)
+    assert again.discarded.count == 2
+    again.close()
+    assert not merged.exists()
+    assert all(path.exists() for path in inputs)
 
 
 def test_a_damaged_segment_leaves_the_tree_and_its_rows_are_replayed(tmp_path: Path) -> None:
@@ -112,7 +147,7 @@ def test_a_reader_looks_again_at_what_could_not_be_opened(tmp_path: Path) -> Non
         with_files.flush()
     with_files.close()
     last = segments(tmp_path)[-1]
-    away = refuse(last)
+    away = refuse(tmp_path, last)
     reader = Ledger(tmp_path, mode="r")
 
     def steps() -> list[int]:

@@ -132,6 +132,29 @@ def test_a_damaged_file_of_another_writer_is_said_and_left_out(tmp_path: Path) -
     ledger.close()
 
 
+@pytest.mark.parametrize("family", ["ids", "journal"])
+def test_a_file_that_cannot_be_opened_for_a_moment_is_read_later(
+    tmp_path: Path, family: str
+) -> None:
+    """A refusal of the system is no damage: the next take gives everything."""
+    ledger = Ledger(tmp_path, options=LedgerOptions(flush_interval_s=1e6))
+    rows = ledger.ids.block("train", range(10))
+    ledger.edit.discard(rows[2:3], True)
+    ledger.close()
+    damage: list[str] = []
+    reader = WriterEdits(Layout(tmp_path), "0-0", lambda path, _: damage.append(path))
+    (held,) = (tmp_path / family / "writer=0-0").iterdir()
+    shutil.move(held, tmp_path / held.name)
+    held.symlink_to("x" * 300)
+    with pytest.raises(OSError, match="too long"):
+        reader.take()
+    held.unlink()
+    shutil.move(tmp_path / held.name, held)
+    assert [e.rows.tolist() for e in reader.take() if e.verb == "discard"] == [[2]]
+    assert reader.ids.names(rows[2:3]) == ["train/2"]
+    assert damage == []
+
+
 def test_a_cursor_goes_on_where_it_stopped(tmp_path: Path) -> None:
     """Each call gives the records since the last one, of a log that is still written."""
     ledger = Ledger(tmp_path, options=LedgerOptions(flush_interval_s=1e6, sync_interval_s=1e6))

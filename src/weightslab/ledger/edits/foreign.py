@@ -17,6 +17,7 @@ from weightslab.ledger.ids.ids import IdStore
 from weightslab.ledger.layout import Layout, current_ranges
 from weightslab.ledger.log.frames import LogCursor, log_files
 from weightslab.ledger.log.records import CHANGE, decode_change
+from weightslab.ledger.recovery import is_damage
 
 __all__ = ["OnDamage", "WriterEdits", "journal_entries"]
 
@@ -68,7 +69,7 @@ class WriterEdits:
         """Ids of its rows, once `take` gave an entry that has rows."""
         self._writer = writer
         self._layout = layout
-        self._on_damage = on_damage
+        self._told = on_damage
         self._cursors: dict[Path, LogCursor] = {}
         self._files: set[Path] = set()
         """Files of ids and of the journal that were read, of those that are still there."""
@@ -86,8 +87,8 @@ class WriterEdits:
     def take(self) -> list[JournalEntry]:
         """Entries of the journal since the last call, in order; `ids` knows their rows.
 
-        Raises FileNotFoundError when a file goes while it is read: nothing is lost then,
-        the next call gives everything.
+        Raises FileNotFoundError when a file goes while it is read, and another OSError when the
+        disk or the system refuses one: nothing is lost then, the next call gives everything.
         """
         self._read_logs()
         for path in self._fresh(self._layout.journal(self._writer)):
@@ -113,7 +114,8 @@ class WriterEdits:
             except FileNotFoundError:
                 raise
             except _DAMAGE as error:
-                self._on_damage(str(path), OSError(str(error)))
+                told = error if isinstance(error, OSError) else OSError(str(error))
+                self._on_damage(str(path), told)
                 damaged = True
             self._took(path, damaged=damaged)
             self._changes = {at: c for at, c in self._changes.items() if at > self._ids_lsn}
@@ -139,6 +141,11 @@ class WriterEdits:
                     break
             else:
                 return
+
+    def _on_damage(self, path: str, error: OSError) -> None:
+        if not is_damage(error):
+            raise error
+        self._told(path, error)
 
     def _took(self, path: Path, *, damaged: bool) -> None:
         self._files.add(path)
