@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from weightslab.ledger import View
+from weightslab.ledger.history.partitions import PartitionKey
+from weightslab.ledger.history.segments import Chunk
 from weightslab.ledger.layout import Kind
 from weightslab.queries.edits import MergedEdits
 from weightslab.queries.frames import ids_of_sorted
@@ -20,7 +22,9 @@ __all__ = ["WRITER", "edited_columns", "merge_frames", "newest_rows"]
 _KEYS = ("sample_id", "annotation_id")
 WRITER = "weightslab writer"
 _FEW = 256
-"""Samples that are looked up one by one; of more the whole signal is read."""
+"""Samples that are looked up one by one; of more the whole signal is read, piece by piece."""
+_PIECES = 16
+"""Pieces of which the newest rows are kept apart, before they are folded."""
 
 
 def edited_columns(edits: MergedEdits) -> list[str]:
@@ -96,16 +100,8 @@ def newest_rows(
 
 def _ages(view: View, contested: pl.DataFrame, signals: list[str] | None) -> pl.DataFrame:
     """Launch and step of the last value that a writer has for each of its contested rows."""
-    parts = [
-        pl.DataFrame(
-            schema={
-                "row": pl.Int32,
-                "annotation_id": pl.Int32,
-                "launch": pl.Int32,
-                "step": pl.Int64,
-            }
-        )
-    ]
+    empty = {"row": pl.Int32, "annotation_id": pl.Int32, "launch": pl.Int32, "step": pl.Int64}
+    parts = [pl.DataFrame(schema=empty)]
     whole = pl.col("annotation_id") == 0
     kinds: tuple[tuple[Kind, pl.Expr], ...] = (("sample", whole), ("instance", ~whole))
     for kind, of_kind in kinds:
@@ -113,8 +109,13 @@ def _ages(view: View, contested: pl.DataFrame, signals: list[str] | None) -> pl.
         if names.is_empty():
             continue
         found = [view.store.ids.find(name) for name in names] if len(names) <= _FEW else None
-        rows = None if found is None else np.array(sorted(r for r in found if r is not None))
-        for _, chunk in view.store.history.read(kind, signals=signals, rows=rows):
+        history = view.store.history
+        if found is None:
+            pieces: Iterable[tuple[PartitionKey, Chunk]] = history.scan(kind, signals=signals)
+        else:
+            rows = np.array(sorted(r for r in found if r is not None))
+            pieces = history.read(kind, signals=signals, rows=rows)
+        for _, chunk in pieces:
             columns: dict[str, Any] = chunk.columns
             part = pl.DataFrame(
                 {
@@ -123,16 +124,22 @@ def _ages(view: View, contested: pl.DataFrame, signals: list[str] | None) -> pl.
                     "launch": columns["launch"],
                     "step": columns["step"],
                 },
-                schema=parts[0].schema,
+                schema=empty,
             )
             parts.append(part.unique(["row", "annotation_id"], keep="last", maintain_order=True))
-    latest = (
+            if len(parts) > _PIECES:
+                parts = [_latest(parts)]
+    latest = _latest(parts).sort("row")
+    return latest.with_columns(ids_of_sorted(view, latest["row"].to_numpy())).drop("row")
+
+
+def _latest(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The newest of each row."""
+    return (
         pl.concat(parts)
         .sort("launch", "step", maintain_order=True)
         .unique(["row", "annotation_id"], keep="last", maintain_order=True)
-        .sort("row")
     )
-    return latest.with_columns(ids_of_sorted(view, latest["row"].to_numpy())).drop("row")
 
 
 def _with_edits(
