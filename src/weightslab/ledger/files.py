@@ -186,7 +186,6 @@ class Files:
         The file is written and synced under `temporary`, renamed to `target`,
         and the folder is synced.
         """
-        self._remove_unwanted()
         self.make_folder(target.parent)
         with self.unfinished(temporary, target.name) as path:
             self._write_new(path, write)
@@ -194,6 +193,8 @@ class Files:
 
     def take_place(self, path: Path, target: Path) -> None:
         """Give a finished, synced file its name, durably; on an error it has none."""
+        # Before: what an attempt at this very name left must not go when this one succeeded.
+        self._remove_unwanted()
         replaces = target.exists()
         self.rename(path, target)
         try:
