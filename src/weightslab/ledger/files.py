@@ -11,14 +11,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import itertools
 import mmap
 import os
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from weightslab.ledger.unfinished import unfinished_name
 
 __all__ = ["Files", "Lock", "MappedFile"]
 
@@ -52,7 +52,6 @@ class Files:
     """Operations on a run folder; every one raises OSError when the disk does."""
 
     def __init__(self) -> None:
-        self._serial = itertools.count()
         self._unsynced: set[Path] = set()
         """Folders that were made and whose parent could not be synced."""
         self._unwanted: set[Path] = set()
@@ -245,8 +244,7 @@ class Files:
     def unfinished(self, folder: Path, name: str) -> Iterator[Path]:
         """Path of a file to be written; what still stands there at the end is removed."""
         self.make_folder(folder)
-        unique = f"{os.getpid()}-{threading.get_ident()}-{next(self._serial)}-{name[-80:]}"
-        path = folder / unique
+        path = folder / unfinished_name(name)
         try:
             yield path
         finally:
