@@ -210,13 +210,15 @@ class Ledger:
 
         Raises:
             ReadOnlyError: opened for reading, or closed.
-            OSError, ValueError: the disk refuses, or a file is damaged; nothing is lost.
+            OSError: the folder cannot be written at all.
+
+        What cannot be merged is said once and stays as it is; the rest is merged.
         """
         self.check_writable()
         assert self._flusher is not None
         with self._flusher.lock:
             self._writer.publish(bases=True)
-            return self._writer.compact_now(archive=archive)
+            return self._writer.compact_now(archive=archive).merges
 
     def disown(self) -> None:
         """In a forked child: this ledger belongs to the parent; touch nothing of it."""
