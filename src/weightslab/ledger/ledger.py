@@ -203,7 +203,8 @@ class Ledger:
     def compact(self, *, archive: bool = False) -> int:
         """Merge on this thread the files that this process wrote; gives the number of merges.
 
-        While a run lives that happens by itself, in the background.
+        While a run lives that happens by itself, in the background. What cannot be merged is
+        said once and stays as it is; the rest is merged.
 
         Args:
             archive: whether to make one file of each partition, in the smallest form.
@@ -211,8 +212,6 @@ class Ledger:
         Raises:
             ReadOnlyError: opened for reading, or closed.
             OSError: the folder cannot be written at all.
-
-        What cannot be merged is said once and stays as it is; the rest is merged.
         """
         self.check_writable()
         assert self._flusher is not None

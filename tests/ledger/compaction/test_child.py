@@ -25,7 +25,7 @@ from tests.ledger.compaction.test_compactor import (
 from tests.ledger.disks import FaultyFiles
 from tests.ledger.support import run_script, sample_rows
 from weightslab.errors import WeightsLabWarning
-from weightslab.ledger import Ledger
+from weightslab.ledger import Ledger, LedgerOptions
 from weightslab.ledger.compaction.compactor import Compactor
 from weightslab.ledger.compaction.order import Order, carry_out
 from weightslab.ledger.compaction.pauses import Pauses
@@ -265,7 +265,7 @@ def test_a_worker_that_is_forked_while_a_child_starts_holds_nothing_up(tmp_path:
     script = """
     import os, signal, sys, threading, time
     from tests.ledger.compaction.test_compactor import fill, QUIET, files
-    from weightslab.ledger import Ledger
+    from weightslab.ledger import Ledger, LedgerOptions
     from pathlib import Path
     ledger = Ledger(sys.argv[1], options=QUIET)
     fill(ledger, 8)
@@ -349,3 +349,35 @@ def test_an_error_of_merging_does_not_cost_the_last_flush(tmp_path: Path) -> Non
         ledger.close()
     assert not Files().is_locked(root / "_wal/0-0/lock")
     assert len(sample_rows(root)) == 5 * (FAN + 1)
+
+
+def test_an_error_of_merging_holds_no_flush_up(tmp_path: Path) -> None:
+    """Whatever merging raises in the background, it is said once, and flushes go on."""
+
+    class Unfinished(Here):
+        @property
+        def finished(self) -> bool:  # type: ignore[override]
+            raise RuntimeError("nobody knows")
+
+    root = tmp_path / "run"
+    fast = LedgerOptions(flush_interval_s=0.02, sync_interval_s=0.02)
+    ledger = Ledger(root, options=fast)
+    fill(ledger, FAN)
+    with ledger._flusher.lock:
+        ledger._writer.publish(bases=True)
+        merging = Merging(ledger, Unfinished(Files()))
+        merging.compactor._child = Unfinished(Files())
+        ledger._writer._compactor.stop()
+        ledger._writer._compactor = merging.compactor
+    deadline = time.monotonic() + 60
+    with pytest.warns(WeightsLabWarning, match="nobody knows"):
+        while not ledger.notices.messages():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert not ledger._flusher.failing
+    rows = ledger.ids.block("train", range(5))
+    ledger.append_samples({"loss": np.ones(5)}, rows, step=FAN)
+    while ledger._store.tail_rows:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    ledger.close()
