@@ -22,6 +22,7 @@ from tests.maintenance.support import (
     segment,
 )
 from weightslab.errors import FolderError
+from weightslab.ledger.unfinished import unfinished_name
 from weightslab.maintenance.check import open_tree
 
 TREES = {
@@ -201,8 +202,10 @@ def test_a_registry_that_is_gone(run: Path) -> None:
 def test_temporary_files(run: Path) -> None:
     """What a dead process left in _tmp is left over; what a living one writes is not."""
     (run / "_tmp").mkdir(exist_ok=True)
-    (run / "_tmp" / f"{2**22 + 1}-1-0-seg").write_bytes(b"1234")
-    (run / "_tmp" / f"{os.getpid()}-1-0-seg").write_bytes(b"1234")
+    living = unfinished_name("seg")
+    gone = living.replace(f"-{os.getpid()}-", f"-{2**22 + 1}-")
+    for name in (living, gone):
+        (run / "_tmp" / name).write_bytes(b"1234")
     finding = only(run)
     assert (finding.kind, finding.is_problem, finding.size_bytes) == ("temporary", False, 4)
 

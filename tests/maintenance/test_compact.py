@@ -8,6 +8,7 @@ import pytest
 
 from tests.ledger.compaction.test_compactor import QUIET, everything, files, fill
 from tests.ledger.support import run_script
+from tests.maintenance.support import flip
 from weightslab.errors import FolderError
 from weightslab.ledger import Ledger
 from weightslab.ledger.compaction.plan import FAN
@@ -58,7 +59,52 @@ def test_a_killed_runs_log_becomes_files_and_a_living_run_is_left_alone(tmp_path
     living.close()
 
 
-def test_a_damaged_file_is_said_and_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("archive", [False, True])
+def test_a_damaged_file_is_said_and_stays_and_the_rest_is_merged(
+    tmp_path: Path, archive: bool
+) -> None:
+    """What cannot be merged is named and kept; every other file is merged all the same."""
+    root = tmp_path / "run"
+    ledger = Ledger(root, options=QUIET)
+    fill(ledger, 2 * FAN + 1)
+    ledger.close()
+    broken = files(root, "history/kind=sample")[FAN]
+    flip(broken)
+    with pytest.warns(match=broken.name):
+        done = compact(root, archive=archive)
+    assert any(broken.name in text for text in done.notices)
+    assert not any("training goes on" in text for text in done.notices)
+    assert done.refused == ("0-0",)
+    assert broken.exists()
+    assert len(files(root, "history/kind=sample")) == 3
+    assert len(files(root, "history/kind=instance")) == (1 if archive else 3)
+
+
+def test_an_archive_of_many_files_opens_few(tmp_path: Path) -> None:
+    """A partition of more files than the process may open is archived into one."""
+    root = tmp_path / "run"
+    script = """
+    import resource, sys
+    from pathlib import Path
+    import numpy as np
+    from tests.ledger.compaction.test_compactor import QUIET, files
+    from weightslab.ledger import Ledger
+    from weightslab.maintenance.compact import compact
+    root = Path(sys.argv[1])
+    ledger = Ledger(root, options=QUIET)
+    rows = ledger.ids.block("train", range(3))
+    for step in range(150):
+        ledger.append_samples({"loss": np.ones(3)}, rows, step=step, log=False)
+        ledger._writer.publish(bases=False)
+    ledger.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+    done = compact(root, archive=True)
+    print(done.refused, done.notices, len(files(root, "history")))
+    """
+    assert run_script(script, root, check=True, path=True).stdout.strip() == "() () 1"
+
+
+def test_a_file_without_a_footer_is_said_and_set_aside(tmp_path: Path) -> None:
     """What cannot be merged is named and set aside, and nothing of it is removed."""
     root = tmp_path / "run"
     ledger = Ledger(root, options=QUIET)

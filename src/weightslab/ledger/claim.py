@@ -12,6 +12,7 @@ from pathlib import Path
 from weightslab.errors import FolderError, LedgerFormatError
 from weightslab.ledger.files import Files, Lock
 from weightslab.ledger.layout import FORMAT_VERSION, Layout
+from weightslab.ledger.unfinished import is_left_over
 
 __all__ = [
     "Claim",
@@ -103,12 +104,11 @@ def _lock(files: Files, folder: Path) -> Lock | None:
 
 
 def clear_temporary(files: Files, layout: Layout) -> None:
-    """Remove unfinished files of processes that are gone."""
+    """Remove unfinished files of processes that are gone (`unfinished` says which)."""
     if not layout.temporary.is_dir():
         return
     for path in layout.temporary.iterdir():
-        owner = path.name.partition("-")[0]
-        if owner.isdigit() and not _alive(int(owner)):
+        if is_left_over(path):
             files.remove(path)
 
 
@@ -123,20 +123,6 @@ def folders_of(layout: Layout, writer: str) -> list[Path]:
         above = [p for p in leaf.parents if p.is_relative_to(layout.root)]
         found.update(dict.fromkeys(p for p in (leaf, *above) if p.is_dir()))
     return sorted(found, key=lambda p: len(p.parts), reverse=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        # Dead, and nobody asked how it ended: containers without an init keep such.
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (OSError, IndexError):
-        return True
 
 
 def new_launch(files: Files, layout: Layout, rank: int) -> int:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import itertools
 import mmap
 import os
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from weightslab.ledger.unfinished import unfinished_name
 
 __all__ = ["Files", "Lock", "MappedFile"]
 
@@ -52,7 +52,6 @@ class Files:
     """Operations on a run folder; every one raises OSError when the disk does."""
 
     def __init__(self) -> None:
-        self._serial = itertools.count()
         self._unsynced: set[Path] = set()
         """Folders that were made and whose parent could not be synced."""
         self._unwanted: set[Path] = set()
@@ -186,7 +185,6 @@ class Files:
         The file is written and synced under `temporary`, renamed to `target`,
         and the folder is synced.
         """
-        self._remove_unwanted()
         self.make_folder(target.parent)
         with self.unfinished(temporary, target.name) as path:
             self._write_new(path, write)
@@ -194,6 +192,8 @@ class Files:
 
     def take_place(self, path: Path, target: Path) -> None:
         """Give a finished, synced file its name, durably; on an error it has none."""
+        # Before: what an attempt at this very name left must not go when this one succeeded.
+        self._remove_unwanted()
         replaces = target.exists()
         self.rename(path, target)
         try:
@@ -244,8 +244,7 @@ class Files:
     def unfinished(self, folder: Path, name: str) -> Iterator[Path]:
         """Path of a file to be written; what still stands there at the end is removed."""
         self.make_folder(folder)
-        unique = f"{os.getpid()}-{threading.get_ident()}-{next(self._serial)}-{name[-80:]}"
-        path = folder / unique
+        path = folder / unfinished_name(name)
         try:
             yield path
         finally:

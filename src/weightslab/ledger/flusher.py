@@ -86,13 +86,21 @@ class Flusher:
                     self._writer.tick()
                     if self._is_due(time.monotonic() - self._flushed_at):
                         self._flush()
-                    if self._options.compact and not self.failing:
-                        self._writer.compact()
             except Exception as error:  # noqa: BLE001  # a thread's boundary: said once, counted
                 self.failing = True
                 self._notices.warn_once(
                     "flush", f"writing the run folder failed and will be tried again: {error!r}"
                 )
+            if self._options.compact and not self.failing:
+                self._compact()
+
+    def _compact(self) -> None:
+        try:
+            with self.lock:
+                if not self._stopped:
+                    self._writer.compact()
+        except Exception as error:  # noqa: BLE001  # values are written all the same
+            self._notices.warn_once("compaction", f"merging files failed: {error!r}")
 
     def _flush(self) -> None:
         now = time.monotonic()

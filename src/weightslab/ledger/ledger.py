@@ -209,20 +209,21 @@ class Ledger:
     def compact(self, *, archive: bool = False) -> int:
         """Merge on this thread the files that this process wrote; gives the number of merges.
 
-        While a run lives that happens by itself, in the background.
+        While a run lives that happens by itself, in the background. What cannot be merged is
+        said once and stays as it is; the rest is merged.
 
         Args:
             archive: whether to make one file of each partition, in the smallest form.
 
         Raises:
             ReadOnlyError: opened for reading, or closed.
-            OSError, ValueError: the disk refuses, or a file is damaged; nothing is lost.
+            OSError: the folder cannot be written at all.
         """
         self.check_writable()
         assert self._flusher is not None
         with self._flusher.lock:
             self._writer.publish(bases=True)
-            return self._writer.compact_now(archive=archive)
+            return self._writer.compact_now(archive=archive).merges
 
     def disown(self) -> None:
         """In a forked child: this ledger belongs to the parent; touch nothing of it."""

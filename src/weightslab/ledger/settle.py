@@ -15,6 +15,7 @@ from typing import Any
 from weightslab.errors import FolderError
 from weightslab.ledger.arrays.large import LargeArrays
 from weightslab.ledger.claim import Claim, check_format, claim_named
+from weightslab.ledger.compaction.compactor import Merged
 from weightslab.ledger.files import Files
 from weightslab.ledger.history.reader import SegmentReader
 from weightslab.ledger.layout import Layout
@@ -48,7 +49,8 @@ class Compacted:
     living: tuple[str, ...]
     """A process holds them, and merges by itself: nothing of theirs was touched."""
     refused: tuple[str, ...]
-    """The disk refused, or a file is damaged: nothing is lost, and `Notices` says why."""
+    """Not everything of theirs was merged, since the disk refused or a file is damaged: nothing
+    is lost, and `Notices` says why."""
 
 
 def settle_writers(
@@ -109,19 +111,15 @@ def compact_writers(
         if claim is None:
             living.append(name)
             continue
-        done = 0
+        merged = Merged(0, 0)
 
         def merge(writer: Writer) -> None:
-            nonlocal done
-            done = writer.compact_now(archive=archive, on_merge=on_merge)
+            nonlocal merged
+            merged = writer.compact_now(archive=archive, on_merge=on_merge)
 
-        try:
-            published = settle_claimed(layout, claim, files, notices, then=merge)
-        except ValueError as error:
-            notices.warn_once(("compaction", name), f"files of {name} could not be merged: {error}")
-            published = False
-        merges[name] = done
-        if not published:
+        published = settle_claimed(layout, claim, files, notices, then=merge)
+        merges[name] = merged.merges
+        if merged.failures or not published:
             refused.append(name)
     return Compacted(merges, tuple(living), tuple(refused))
 

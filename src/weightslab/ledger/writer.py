@@ -13,7 +13,7 @@ from threading import RLock
 import pyarrow.parquet as pq
 
 from weightslab.ledger.claim import Claim, claim_writer, clear_temporary, folders_of
-from weightslab.ledger.compaction.compactor import Compactor
+from weightslab.ledger.compaction.compactor import Compactor, Merged
 from weightslab.ledger.edits.beacon import Beacon
 from weightslab.ledger.files import Files, Lock
 from weightslab.ledger.layout import Layout, current_ranges, superseded_ranges
@@ -289,12 +289,12 @@ class Writer:
 
     def compact_now(
         self, *, archive: bool, on_merge: Callable[[Path], None] = lambda _: None
-    ) -> int:
-        """Merge on this thread whatever is due; gives the number of merges.
+    ) -> Merged:
+        """Merge on this thread whatever is due; what fails is said, and the rest is merged.
 
         `on_merge` is called with the file of each.
 
-        Raises OSError or ValueError when the disk refuses or a file is damaged.
+        Raises OSError when the folder could not be claimed.
         """
         compactor, publisher = self._compactor, self._publisher
         if compactor is None or publisher is None or not self.name:
@@ -303,8 +303,11 @@ class Writer:
 
     def finish(self) -> bool:
         """Publish the last, remove the log and let the folder go; False when the log stays."""
-        if self._compactor is not None:
-            self._compactor.stop()
+        try:
+            if self._compactor is not None:
+                self._compactor.stop()
+        except Exception as error:  # noqa: BLE001  # merging must not cost the last flush
+            self._notices.warn_once("compaction", f"merging could not be ended: {error!r}")
         try:
             # Twice: it is the last chance, and a disk may have refused a single time.
             published = (self.attached or self.attach(fresh=True)) and (

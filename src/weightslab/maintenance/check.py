@@ -7,7 +7,6 @@ middle of is no problem.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from weightslab.errors import FolderError, LedgerFormatError
 from weightslab.ledger.claim import check_format
 from weightslab.ledger.files import Files
 from weightslab.ledger.layout import FileRange, Layout, without_superseded
+from weightslab.ledger.unfinished import is_left_over
 from weightslab.maintenance.logs import Logs, LogState
 from weightslab.maintenance.parquet import DamagedFileError, Inspected, inspect
 from weightslab.maintenance.registries import Registries, misplaced, read_json
@@ -297,7 +297,7 @@ class _Check:
             except ValueError as error:
                 self._find("json", entry, str(error))
         elif entry.role == "temporary":
-            if not _owned(entry.path) and entry.path.exists():  # or it was finished meanwhile
+            if is_left_over(entry.path) and entry.path.exists():  # or it was finished meanwhile
                 self._find("temporary", entry, "its process is gone")
         elif entry.role == "aside":
             self._find("aside", entry, "left alone")
@@ -326,17 +326,3 @@ class _Check:
             # A process that was killed may not have come to them: its log tells them again.
             if lacking and not waiting:
                 self._find("registry", path.name, f"it lacks {', '.join(map(repr, lacking[:5]))}")
-
-
-def _owned(path: Path) -> bool:
-    """Whether the process that began an unfinished file lives."""
-    owner = path.name.partition("-")[0]
-    if not owner.isdigit():
-        return True
-    try:
-        os.kill(int(owner), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -79,3 +79,47 @@ def test_a_merge_that_the_disk_refuses_changes_nothing_and_is_done_later(
         if not failed:
             break
     assert at > 0
+
+
+class TwiceUnsynced(FaultyFiles):
+    """One folder's sync fails when a file got its name, and once more when it is taken back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = 0
+
+    def sync_folder(self, path: Path) -> None:
+        if self.left and "kind=sample" in str(path):
+            self.left -= 1
+            raise OSError(errno.EIO, "Input/output error")
+        super().sync_folder(path)
+
+
+@pytest.mark.parametrize("target_goes", [True, False], ids=["unsynced", "unremoved"])
+def test_a_merge_that_failed_and_could_not_be_taken_back_is_made_again_and_stays(
+    tmp_path: Path, target_goes: bool
+) -> None:
+    """What a failed attempt left under the name is gone before the next one, never after it."""
+    root = tmp_path / "run"
+    disk = TwiceUnsynced()
+    ledger = Ledger(root, options=QUIET, files=disk)
+    fill(ledger, FAN)
+    ledger._writer.publish(bases=True)
+    whole = everything(root)
+    disk.left = 2 if target_goes else 1
+    if not target_goes:
+        disk.fail("remove", 0, errno.EIO)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", WeightsLabWarning)
+        with contextlib.suppress(OSError):
+            ledger.compact()
+    disk.left = 0
+    ledger.compact()
+    assert len(files(root, "history/kind=sample")) == 1
+    ledger._writer.publish(bases=True)
+    rows = ledger.ids.block("train", range(5))
+    ledger.edit.tag(rows[:1], "later", True)
+    ledger.flush()
+    ledger.close()
+    assert len(files(root, "history/kind=sample")) == 1
+    assert everything(root)[:3] == whole[:3]

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weightslab.ledger.compaction.plan import ARCHIVE, FAN, MergeJob, due_jobs, due_run
+from weightslab.ledger.compaction.plan import (
+    ARCHIVE,
+    FAN,
+    MOST_INPUTS,
+    MOST_ROWS,
+    MergeJob,
+    archive_jobs,
+    between,
+    due_jobs,
+    due_run,
+)
 
 
 @dataclass(frozen=True)
@@ -89,3 +101,42 @@ def test_a_job_survives_its_way_to_the_child() -> None:
     job = MergeJob.of("sample", [flushed(1), flushed(2)])
     assert MergeJob.restore(job.words()) == job
     assert job.target.name == "seg-000000001-000000002.parquet"
+
+
+def archive(kind: str, files: list[File]) -> list[File]:
+    """Archive until nothing is to be done."""
+    while jobs := archive_jobs(kind, files):
+        for job in jobs:
+            assert len(job.inputs) <= MOST_INPUTS
+            run = [file for file in files if file.path in job.inputs]
+            at = files.index(run[0])
+            assert files[at : at + len(run)] == run
+            rows = sum(file.rows for file in run)
+            one = File(job.target, run[0].first, run[-1].last, rows, job.tier)
+            files = [*files[:at], one, *files[at + len(run) :]]
+    return files
+
+
+@pytest.mark.parametrize("flushes", [1, 2, 64, 65, 128, 1000, 4161])
+def test_an_archive_is_one_file_and_no_job_opens_many(flushes: int) -> None:
+    """However many files there are, they become one, by jobs that open a bounded number."""
+    files = archive("sample", [flushed(n) for n in range(1, flushes + 1)])
+    assert [(f.first, f.last, f.tier) for f in files] == [(1, flushes, ARCHIVE)]
+    assert archive_jobs("sample", files) == []
+
+
+@given(st.lists(st.integers(1, MOST_ROWS["global"] * 2), min_size=1, max_size=200))
+def test_curves_are_archived_up_to_what_memory_holds(sizes: list[int]) -> None:
+    """A curve beyond the bound becomes several files, each as large as the bound allows."""
+    bound = MOST_ROWS["global"]
+    files = archive("global", [flushed(n + 1, rows) for n, rows in enumerate(sizes)])
+    assert sum(file.rows for file in files) == sum(sizes)
+    assert all(file.tier == ARCHIVE or file.rows > bound for file in files)
+    assert all(a.rows + b.rows > bound for a, b in itertools.pairwise(files))
+
+
+def test_what_stays_divides_what_is_merged() -> None:
+    """Files that stay as they are are in no run, and no run reaches across them."""
+    files = [flushed(n) for n in range(1, 8)]
+    runs = between(files, {files[0].path, files[3].path, files[4].path})
+    assert [[file.first for file in run] for run in runs] == [[2, 3], [6, 7]]

@@ -7,40 +7,61 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from threading import RLock
+from typing import Protocol
 
-from weightslab.ledger.compaction.plan import MergeJob
-from weightslab.ledger.files import Files
+from weightslab.ledger.compaction.order import Order
 
-__all__ = ["Child"]
+__all__ = ["Child", "Merging"]
+
+
+class Merging(Protocol):
+    """An order that is being carried out."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended, in whatever way."""
+
+    def end(self) -> None:
+        """End it now."""
+
+    def disown(self) -> None:
+        """In a forked child of this process: let go of it without a word."""
 
 
 class Child:
-    """A process that merges. Raises OSError when it cannot be started."""
+    """A process that merges. Raises OSError when it cannot be started.
 
-    def __init__(self, jobs: list[MergeJob], folder: Path) -> None:
+    `rest` is held while it is started: a process that is forked in between would keep our
+    ends of its pipes open.
+    """
+
+    def __init__(self, order: Order, rest: RLock) -> None:
         if not sys.executable:
             raise OSError("there is no Python interpreter to start")
-        self.jobs = jobs
-        self._folder = folder
-        self._process = subprocess.Popen(  # noqa: S603  # our own module, no shell
-            # -P: a module of the working directory must not stand in for one of ours.
-            [sys.executable, "-P", "-m", "weightslab.ledger.compaction.process", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            # Ctrl-C is for the training.
-            start_new_session=True,
-            env=_environment(),
-        )
-        order = {"folder": str(folder.absolute()), "jobs": [job.words() for job in jobs]}
+        with rest:
+            self._process = subprocess.Popen(  # noqa: S603  # our own module, no shell
+                # -P: a module of the working directory must not stand in for one of ours.
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "weightslab.ledger.compaction.process",
+                    str(os.getpid()),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                # Ctrl-C is for the training.
+                start_new_session=True,
+                env=_environment(),
+            )
         assert self._process.stdin is not None
         try:
             with self._process.stdin as stream:
-                stream.write(json.dumps(order).encode() + b"\n")
+                stream.write(json.dumps(order.words()).encode() + b"\n")
         except OSError:
-            self._process.kill()
-            self._process.wait()
+            self.end()
             raise
 
     @property
@@ -48,24 +69,10 @@ class Child:
         """Whether it has ended, in whatever way."""
         return self._process.poll() is not None
 
-    def results(self) -> list[tuple[MergeJob, dict[str, Any]]]:
-        """What became of the jobs; one that the process did not live to do is left out."""
-        assert self._process.stdout is not None
-        with self._process.stdout as stream:
-            # What stands behind the last end of a line was cut off.
-            *lines, _ = stream.read().split(b"\n")
-        results = [json.loads(line) for line in lines]
-        return list(zip(self.jobs, results, strict=False))
-
-    def end(self, files: Files) -> None:
-        """Kill it, and remove what it made."""
+    def end(self) -> None:
+        """Kill it."""
         self._process.kill()
         self._process.wait()
-        for _, result in self.results():
-            if "path" in result:
-                files.remove(Path(result["path"]))
-        for path in self._folder.glob(f"{os.getpid()}-{self._process.pid}-*"):
-            files.remove(path)
 
     def disown(self) -> None:
         """In a forked child of this process: let go of it without a word."""

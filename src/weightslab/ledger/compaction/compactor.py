@@ -13,35 +13,50 @@ two steps leaves nothing lost and nothing twice.
 
 from __future__ import annotations
 
-from collections import Counter
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
-from typing import Any
 
-import pyarrow.parquet as pq
-
-from weightslab.ledger.compaction.child import Child
-from weightslab.ledger.compaction.plan import ARCHIVE, MergeJob, Piece, due_jobs, most_rows
+from weightslab.ledger.compaction.attempt import Outcome, merge_to
+from weightslab.ledger.compaction.child import Child, Merging
+from weightslab.ledger.compaction.order import Order
+from weightslab.ledger.compaction.pauses import Pauses
+from weightslab.ledger.compaction.plan import MergeJob, Piece, archive_jobs, between, due_jobs
+from weightslab.ledger.compaction.whole import WholeFiles
 from weightslab.ledger.files import Files
 from weightslab.ledger.history.partitions import Segment
-from weightslab.ledger.history.segments import read_footer
-from weightslab.ledger.layout import FileRange, Layout, current_ranges
+from weightslab.ledger.layout import Layout
 from weightslab.ledger.store import Store
 from weightslab.notices import Notices
 
-__all__ = ["Compactor"]
+__all__ = ["Compactor", "Merged"]
 
 _BATCH = 16
 """Most jobs of one child process."""
-_MOST_DEATHS = 3
-"""How often a job is tried again after the child died over it."""
+_MANY_DEATHS = 3
+"""Deaths of the child over one job that are worth a word."""
+_STARTING = "starting"
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What came of merging everything that was due."""
+
+    merges: int
+    failures: int
+    """Jobs that were refused, and files that are damaged: `Notices` says which."""
 
 
 class Compactor:
     """Keeps the number of files of one writer small. Used by one thread at a time.
 
-    `rest` is held while a file gets its name: a fork waits for it.
+    What the disk refuses is tried again, after growing pauses; a file that is damaged stays
+    as it is, and what stands before and behind it is merged apart.
+
+    `rest` is held while a file gets its name: a fork waits for it. `start` has an order
+    carried out beside this thread.
     """
 
     def __init__(
@@ -51,23 +66,30 @@ class Compactor:
         files: Files,
         notices: Notices,
         rest: RLock,
+        *,
+        start: Callable[[Order, RLock], Merging] = Child,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._layout = layout
         self._files = files
         self._notices = notices
         self._rest = rest
-        self._child: Child | None = None
-        self._tiers: dict[Path, int] = {}
-        self._rows: dict[Path, int] = {}
+        self._start_child = start
+        self._child: Merging | None = None
+        self._order = Order([], layout.temporary)
+        """What the child was asked to do."""
+        self._whole = WholeFiles(self._damaged)
+        self._pauses = Pauses(clock)
+        """Of folders in which a merge was refused."""
         self._given_up: set[Path] = set()
-        """Inputs that could not be merged: they stay as they are."""
-        self._deaths: Counter[Path] = Counter()
+        """Damaged files: they stay as they are."""
+        self._failures = 0
 
     # -- what is due --------------------------------------------------------
 
     def _partitions(self, writer: str, covered: int) -> list[tuple[str, Sequence[Piece]]]:
-        """Kind and mergeable files of every partition, oldest first.
+        """Kind and mergeable files of every partition, oldest first, in runs between damage.
 
         Of samples and instances those that the snapshot of latest values covers: it is
         brought up to date from the segments behind it, in the order in which they were saved,
@@ -81,38 +103,12 @@ class Compactor:
                 )
                 for key, partition in self._store.history.partitions.items()
             ]
-        found.append(("journal", self._pieces(self._layout.journal(writer))))
-        arrays = self._layout.family("arrays", writer)
-        found.append(("arrays", [self._counted(piece) for piece in self._pieces(arrays)]))
-        return [
-            (kind, pieces)
-            for kind, pieces in found
-            if not any(piece.path in self._given_up for piece in pieces)
-        ]
-
-    def _pieces(self, folder: Path) -> list[_Whole]:
-        return [_Whole(found, self._tier(found)) for found in current_ranges(folder)]
-
-    def _counted(self, piece: _Whole) -> _Whole:
-        """A file whose rows count, since merging takes memory for each."""
-        rows = self._rows.get(piece.path)
-        if rows is None:
-            try:
-                rows = pq.read_metadata(piece.path).num_rows
-            except (OSError, ValueError):
-                rows = most_rows("arrays") + 1  # damaged: it stays as it is
-            self._rows[piece.path] = rows
-        piece.rows = rows
-        return piece
-
-    def _tier(self, found: FileRange) -> int:
-        """Tier of a file that no partition knows; what a flush left is tier 0 until archived."""
-        tier = self._tiers.get(found.path)
-        if tier is None and found.first == found.last:
-            return 0
-        if tier is None:
-            tier = self._tiers[found.path] = int(read_footer(found.path).get("tier", 0))
-        return tier
+        families = (
+            ("journal", self._layout.journal(writer)),
+            ("arrays", self._layout.family("arrays", writer)),
+        )
+        found += [(kind, self._whole.of(kind, folder)) for kind, folder in families]
+        return [(kind, run) for kind, all_ in found for run in between(all_, self._given_up)]
 
     # -- in the background --------------------------------------------------
 
@@ -126,48 +122,79 @@ class Compactor:
         if self._child is not None:
             if not self._child.finished:
                 return
-            child, self._child = self._child, None
-            results = child.results()
-            for job, result in results:
-                self._take(job, result)
-            for job in child.jobs[len(results) : len(results) + 1]:
-                self._died_over(job)
+            self._child = None
+            self._take_outcomes(self._order)
             self._remove_retired()
-        jobs = due_jobs(self._partitions(writer, covered))[:_BATCH]
+        if self._pauses.waits(_STARTING):
+            return
+        due = due_jobs(self._partitions(writer, covered))
+        jobs = [job for job in due if not self._pauses.waits(job.target.parent)]
         if jobs:
-            self._start(jobs)
+            self._start(jobs[:_BATCH])
 
     def _start(self, jobs: list[MergeJob]) -> None:
+        self._order = Order(jobs, self._layout.temporary)
         try:
-            self._files.make_folder(self._layout.temporary)
-            self._child = Child(jobs, self._layout.temporary)
+            with self._rest:
+                self._files.make_folder(self._layout.temporary)
+            self._child = self._start_child(self._order, self._rest)
         except OSError as error:
-            self._failed(jobs[0], str(error))
+            self._pauses.failed(_STARTING)
+            self._say_refused(self._layout.root, f"the process that merges cannot start: {error}")
+        else:
+            self._pauses.passed(_STARTING)
 
-    def _take(self, job: MergeJob, result: dict[str, Any]) -> None:
-        if "error" in result:
-            self._given_up.update(job.inputs)
-            self._failed(job, result["error"])
-            return
-        path = Path(result["path"])
+    def _take_outcomes(self, order: Order) -> None:
+        """Take in what a child did that has ended, and remove what is left of it."""
+        outcomes = order.outcomes()
         try:
-            self._publish(job, path, result["rows"])
-        except OSError as error:
-            self._failed(job, str(error))
-            self._files.remove(path)
+            for job, path, outcome in outcomes:
+                self._take(job, path, outcome)
+            for job in order.jobs[len(outcomes) : len(outcomes) + 1]:
+                # It ended in the middle of this one: killed, or out of memory.
+                deaths = self._pauses.failed(job.target.parent)
+                if deaths >= _MANY_DEATHS:
+                    self._say_refused(
+                        job.target.parent, f"the process that merges died {deaths} times"
+                    )
+        finally:
+            order.clear(self._files)
 
-    def _died_over(self, job: MergeJob) -> None:
-        """The child ended in the middle of a job: killed, or out of memory."""
-        self._deaths[job.target] += 1
-        if self._deaths[job.target] >= _MOST_DEATHS:
-            self._given_up.update(job.inputs)
-            self._failed(job, f"the process that merges them died {_MOST_DEATHS} times")
+    def _take(self, job: MergeJob, path: Path, outcome: Outcome) -> bool:
+        """Publish what was merged, or say why not; whether it is published."""
+        for damaged in outcome.damaged:
+            self._damaged(damaged, outcome.error)
+        if outcome.damaged:
+            return False
+        error = outcome.error
+        if not error:
+            try:
+                self._publish(job, path, outcome.rows)
+            except OSError as refusal:
+                error = str(refusal)
+        folder = job.target.parent
+        if error:
+            self._pauses.failed(folder)
+            self._say_refused(folder, error)
+        else:
+            self._pauses.passed(folder)
+        return not error
 
-    def _failed(self, job: MergeJob, why: str) -> None:
+    def _damaged(self, path: Path, why: Exception | str) -> None:
+        self._given_up.add(path)
+        self._failures += 1
+        self._notices.warn_once(
+            ("compaction", str(path)),
+            f"{path} could not be merged ({why}): it stays as it is, and the files beside it are "
+            f"merged without it",
+        )
+
+    def _say_refused(self, folder: Path, why: str) -> None:
+        self._failures += 1
         self._notices.warn_once(
             "compaction",
-            f"files in {job.target.parent} could not be merged ({why}): they stay as they are, "
-            f"nothing is lost",
+            f"files in {folder} could not be merged ({why}): they stay as they are, nothing is "
+            f"lost, and it is tried again",
         )
 
     # -- on this thread -----------------------------------------------------
@@ -179,49 +206,45 @@ class Compactor:
         *,
         archive: bool,
         on_merge: Callable[[Path], None] = lambda _: None,
-    ) -> int:
-        """Merge everything that is due, now; gives the number of merges.
+    ) -> Merged:
+        """Merge everything that is due, now. What fails is said, and the rest is merged.
 
         `archive`: of each partition one file, of the smallest form.
-
-        Raises OSError or ValueError when the disk refuses or a file is damaged.
         """
         self.stop()
-        done = 0
-        while jobs := self._wanted(writer, covered, archive):
-            for job in jobs:
-                self._publish_on(job)
-                done += 1
-                on_merge(job.target)
-        return done
+        merges, self._failures = 0, 0
+        refused: set[Path] = set()
+        for wanted in (due_jobs, _all_archived)[: 1 + archive]:
+            while jobs := [
+                job
+                for job in wanted(self._partitions(writer, covered))
+                if job.target.parent not in refused
+            ]:
+                for job in jobs:
+                    if self._publish_on(job):
+                        merges += 1
+                        on_merge(job.target)
+                    elif not self._given_up.intersection(job.inputs):
+                        refused.add(job.target.parent)
+        return Merged(merges, self._failures)
 
-    def _wanted(self, writer: str, covered: int, archive: bool) -> list[MergeJob]:
-        partitions = self._partitions(writer, covered)
-        if not archive:
-            return due_jobs(partitions)
-        return [
-            MergeJob.of(kind, pieces, ARCHIVE)
-            for kind, pieces in partitions
-            if pieces
-            and [piece.tier for piece in pieces] != [ARCHIVE]
-            and (kind != "global" or sum(piece.rows for piece in pieces) <= most_rows(kind))
-        ]
-
-    def _publish_on(self, job: MergeJob) -> None:
-        with self._files.unfinished(self._layout.temporary, job.target.name) as path:
-            with self._files.open_new(path) as stream:
-                rows = job.write(stream)
-                stream.flush()
-                self._files.sync(stream.fileno())
-            self._publish(job, path, rows)
+    def _publish_on(self, job: MergeJob) -> bool:
+        try:
+            with self._files.unfinished(self._layout.temporary, job.target.name) as path:
+                published = self._take(job, path, merge_to(path, job, self._files))
+        except OSError as error:
+            self._say_refused(job.target.parent, str(error))
+            return False
         self._remove_retired()
+        return published
 
     # -- publishing ---------------------------------------------------------
 
     def _publish(self, job: MergeJob, path: Path, rows: int) -> None:
         with self._rest:
             self._files.take_place(path, job.target)
-        self._tiers[job.target] = job.tier
+        if job.kind in ("journal", "arrays"):
+            self._whole.merged(job)
         self._show(job, rows)
         self._store.pins.retire(path for path in job.inputs if path != job.target)
 
@@ -264,7 +287,8 @@ class Compactor:
         """End the child; what it was merging is merged another time."""
         child, self._child = self._child, None
         if child is not None:
-            child.end(self._files)
+            child.end()
+            self._order.clear(self._files)
         self._remove_retired()
 
     def disown(self) -> None:
@@ -274,10 +298,5 @@ class Compactor:
         self._child = None
 
 
-class _Whole:
-    """A file of a family that is merged as a whole."""
-
-    def __init__(self, found: FileRange, tier: int) -> None:
-        self.path, self.first, self.last = found.path, found.first, found.last
-        self.tier = tier
-        self.rows = 0
+def _all_archived(partitions: list[tuple[str, Sequence[Piece]]]) -> list[MergeJob]:
+    return [job for kind, pieces in partitions for job in archive_jobs(kind, pieces)]

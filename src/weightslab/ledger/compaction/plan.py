@@ -9,7 +9,7 @@ seconds and a process that is killed again and again still gets on.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
@@ -18,7 +18,19 @@ from weightslab.ledger.arrays.merge import merge_arrays
 from weightslab.ledger.edits.journal import merge_journals
 from weightslab.ledger.history.merge import merge_segments
 
-__all__ = ["ARCHIVE", "FAN", "MergeJob", "Piece", "due_run", "merged_name"]
+__all__ = [
+    "ARCHIVE",
+    "FAN",
+    "MOST_INPUTS",
+    "MergeJob",
+    "Piece",
+    "archive_jobs",
+    "between",
+    "due_jobs",
+    "due_run",
+    "merged_name",
+    "most_rows",
+]
 
 FAN = 8
 """Files of one tier that make a merge due."""
@@ -28,6 +40,8 @@ MOST_ROWS = {"global": 1 << 20, "arrays": 8 << 20}
 """Rows beyond which files of a kind are not merged: a curve is folded in memory, and of arrays
 the keys are sorted there, about 60 bytes each."""
 MOST_ROWS_ELSE = 64 << 20
+MOST_INPUTS = 64
+"""Files that one job opens: a process has about a thousand descriptors."""
 _LEVEL = {ARCHIVE: 9}
 """zstd's level by tier, where it is not 1."""
 
@@ -103,7 +117,8 @@ class MergeJob:
     @classmethod
     def of(cls, kind: str, pieces: Sequence[Piece], tier: int | None = None) -> MergeJob:
         """Merge `pieces`, which stand one after the other; `tier` None: one above theirs."""
-        above = max(piece.tier for piece in pieces) + 1
+        # An archive among them does not make an archive of what a further merge will take.
+        above = min(max(piece.tier for piece in pieces) + 1, ARCHIVE - 1)
         return cls(
             kind,
             tuple(piece.path for piece in pieces),
@@ -141,6 +156,12 @@ def most_rows(kind: str) -> int:
     return MOST_ROWS.get(kind, MOST_ROWS_ELSE)
 
 
+def between(pieces: Sequence[P], borders: Container[Path]) -> list[list[P]]:
+    """The runs of `pieces` between files that must stay as they are."""
+    runs = itertools.groupby(pieces, key=lambda piece: piece.path in borders)
+    return [list(run) for stays, run in runs if not stays]
+
+
 def due_jobs(partitions: Iterable[tuple[str, Sequence[Piece]]]) -> list[MergeJob]:
     """What is due in each of (kind, files), the smallest first."""
     due = []
@@ -149,3 +170,28 @@ def due_jobs(partitions: Iterable[tuple[str, Sequence[Piece]]]) -> list[MergeJob
         if run:
             due.append((sum(piece.rows for piece in run), MergeJob.of(kind, run)))
     return [job for _, job in sorted(due, key=lambda entry: entry[0])]
+
+
+def archive_jobs(kind: str, pieces: Sequence[Piece]) -> list[MergeJob]:
+    """The next step to one archived file of `pieces`; empty when they are one.
+
+    A job opens at most `MOST_INPUTS` files: of more, larger ones are made first. What must
+    be merged in memory becomes as few files as its bound allows.
+    """
+    bound = MOST_ROWS.get(kind)
+    groups: list[list[Piece]] = []
+    rows = 0
+    for piece in pieces:
+        rows += piece.rows
+        if not groups or len(groups[-1]) == MOST_INPUTS or (bound is not None and rows > bound):
+            groups.append([])
+            rows = piece.rows
+        groups[-1].append(piece)
+    if len(pieces) > MOST_INPUTS and len(groups) < len(pieces):
+        return [MergeJob.of(kind, group) for group in groups if len(group) > 1]
+    return [
+        MergeJob.of(kind, group, ARCHIVE)
+        for group in groups
+        if len(group) > 1
+        or (group[0].tier != ARCHIVE and (bound is None or group[0].rows <= bound))
+    ]
