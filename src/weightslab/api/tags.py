@@ -29,6 +29,9 @@ _MODES = ("add", "remove", "set")
 def tag_samples(sample_ids: Any, tag: str, mode: Literal["add", "remove", "set"] = "add") -> int:
     """Add a boolean tag to samples, or take it off. Durable when the call returns.
 
+    Where the disk does not take it, a `WeightsLabWarning` says so: the tag then waits in
+    memory and is written as soon as the disk works.
+
     Args:
         sample_ids: one id or many: strings, integers, numpy, tensors, mixed lists.
         tag: name of the tag.
@@ -65,6 +68,9 @@ def tag_samples(sample_ids: Any, tag: str, mode: Literal["add", "remove", "set"]
 def register_categorical_tag(tag: str, categories: Sequence[str]) -> None:
     """Declare a categorical tag with its allowed values; known again, it gains new ones.
 
+    Durable when the call returns; where the disk does not take it, a `WeightsLabWarning`
+    says so, and it waits in memory.
+
     Raises:
         InputError: no name, a value that is no string or empty, or a boolean tag's name.
 
@@ -92,7 +98,8 @@ def set_categorical_tag(sample_ids: Any, tag: str, value: str | None) -> int:
     """Give samples one value of a categorical tag; a new value is taken up, ""/None clears it.
 
     Returns:
-        How many samples changed. Durable when the call returns.
+        How many samples changed. Durable when the call returns; where the disk does not
+        take it, a `WeightsLabWarning` says so, and it waits in memory.
 
     Raises:
         InputError: a value that is no string, or a boolean tag's name.
@@ -122,7 +129,8 @@ def discard_samples(sample_ids: Any, discarded: bool = True) -> int:
     Loader workers have fetched ahead: with them it is the batches after those.
 
     Returns:
-        How many samples changed. Durable when the call returns.
+        How many samples changed. Durable when the call returns; where the disk does not
+        take it, a `WeightsLabWarning` says so, and it waits in memory.
 
     Raises:
         InputError: something that is no id, or `discarded` that is no True or False.

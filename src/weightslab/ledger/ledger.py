@@ -148,7 +148,7 @@ class Ledger:
             on_damage=self._damaged,
             follow=self._others.tick,
         )
-        self._editor = Editor(self._store, self._writer, self._others, now)
+        self._editor = Editor(self._store, self._writer, self._others, now, self.notices)
         self._saver = Saver(
             self._store,
             self._writer,

@@ -26,7 +26,10 @@ from weightslab.ledger.recovery import Recovered, is_damage, load_writer
 from weightslab.ledger.store import Store
 from weightslab.notices import Notices
 
-__all__ = ["Writer"]
+__all__ = ["EDIT_NOTICE", "Writer"]
+
+EDIT_NOTICE = "edits"
+"""What is said of edits that wait in memory is said again after the log was whole."""
 
 
 class Writer:
@@ -267,6 +270,7 @@ class Writer:
                     lsn = publisher.flush(lambda: wal.next_lsn - 1)
                     wal.settle()
                     self.gap = False
+                self._notices.forget(EDIT_NOTICE)
             if bases:
                 publisher.bases(lsn)
             with self._store.lock:
@@ -327,7 +331,8 @@ class Writer:
             self._notices.warn_once(
                 "unpublished",
                 f"not everything could be written to {self._layout.root}: what reached its log "
-                f"is read from there, what did not is lost ({self._store.tail_rows} values wait)",
+                f"is read from there, what did not is lost ({self._store.tail_rows} values and "
+                f"{len(self._store.pending.journal)} edits wait)",
             )
         self.disown()
         return published

@@ -23,7 +23,8 @@ from weightslab.ledger.edits.merged import DISCARD, Key
 from weightslab.ledger.edits.others import Others
 from weightslab.ledger.log.records import CHANGE, encode_change
 from weightslab.ledger.store import Store
-from weightslab.ledger.writer import Writer
+from weightslab.ledger.writer import EDIT_NOTICE, Writer
+from weightslab.notices import Notices
 from weightslab.types import Rows
 
 __all__ = ["Editor"]
@@ -35,11 +36,21 @@ _NOBODY: Rows = np.zeros(0, np.int32)
 
 
 class Editor:
-    """Applies edits to a store and logs them with `writer`. An edit is durable on return."""
+    """Applies edits to a store and logs them with `writer`.
+
+    An edit is durable on return. One that the disk does not take waits in memory, which
+    is said at the call, once an outage.
+    """
 
     def __init__(
-        self, store: Store, writer: Writer, others: Others, now: Callable[[], float]
+        self,
+        store: Store,
+        writer: Writer,
+        others: Others,
+        now: Callable[[], float],
+        notices: Notices,
     ) -> None:
+        self._notices = notices
         self._store = store
         self._writer = writer
         self._others = others
@@ -56,7 +67,7 @@ class Editor:
             if len(changed) or (held is None and present):
                 previous = np.full(len(changed), int(not present), np.int32)
                 self.enter("tag", tag, _text(present), changed, previous, actor=actor)
-        self._writer.sync()
+        self._sync(f"the tag {tag!r} of {_counted(changed)}")
         return len(changed)
 
     def discard(self, rows: Rows, discarded: bool, *, actor: str = "user") -> int:
@@ -67,7 +78,11 @@ class Editor:
             if len(changed):
                 previous = np.full(len(changed), int(not discarded), np.int32)
                 self.enter("discard", None, _text(discarded), changed, previous, actor=actor)
-        self._writer.sync()
+        self._sync(
+            f"the discard of {_counted(changed)}"
+            if discarded
+            else f"bringing back {_counted(changed)}"
+        )
         return len(changed)
 
     def register_category(
@@ -76,7 +91,17 @@ class Editor:
         """Declare a categorical tag, or add categories to it."""
         with self._store.lock:
             self._register(tag, categories, actor)
+        self._sync(f"the categories of {tag!r}")
+
+    def _sync(self, edit: str) -> None:
+        """Flush the log; where it does not hold the edit, say so."""
         self._writer.sync()
+        if self._writer.gap and self._store.pending.journal:
+            self._notices.warn_once(
+                EDIT_NOTICE,
+                f"{edit} could not be put on the disk: it applies, waits in memory, and is written "
+                f"as soon as the disk takes it; if the process ends before, it is lost",
+            )
 
     def _register(self, tag: str, categories: Sequence[str], actor: str = "user") -> None:
         held = self._store.samples.categories.get(tag)
@@ -94,7 +119,7 @@ class Editor:
             moved = codes != target
             if moved.any() or target == len(names):
                 self.enter("category", tag, value, unique[moved], codes[moved], actor=actor)
-        self._writer.sync()
+        self._sync(f"{value!r} as {tag!r} of {_counted(unique[moved])}")
         return int(np.count_nonzero(moved))
 
     def _flags(self, key: Key) -> npt.NDArray[np.bool_] | None:
@@ -214,6 +239,10 @@ class Editor:
         if column is None:
             return True
         return bool(column.at(np.array([row], np.int32))[0] == column.code(value))
+
+
+def _counted(rows: Rows) -> str:
+    return f"{len(rows)} sample{'s' * (len(rows) != 1)}"
 
 
 def _text(flag: bool) -> str:
