@@ -177,3 +177,30 @@ def test_a_discarded_sample_that_is_renamed_has_the_hash_of_its_name(tmp_path: P
         assert named == session.experiment.hash
     assert restored == bare
     assert len({bare, unnamed, named}) == 3
+
+
+def test_whoever_only_looks_keeps_the_experiment_that_the_folder_has(tmp_path: Path) -> None:
+    """A run opened to look or export, for writing too, goes on under the hash that it had."""
+    with wl.Session(tmp_path / "run"):
+        wl.watch_or_edit({"experiment_name": "a", "lr": 0.1}, flag="hyperparameters")
+        wl.save_signals({"loss": [1.0, 2.0]}, ["a", "b"], step=0)
+        trained = wl.get_current_experiment_hash()
+    for _ in range(2):
+        with wl.Session(tmp_path / "run"):
+            assert wl.get_current_experiment_hash() == trained
+            wl.tag_samples(["a"], "seen")
+            path = wl.write_history(tmp_path / "all.csv", format="csv")
+            assert len(path.read_text().splitlines()) == 4
+    with wl.Session(tmp_path / "run", mode="r"):
+        assert wl.get_current_experiment_hash() == trained
+
+
+def test_a_launch_that_trains_names_its_own_experiment(tmp_path: Path) -> None:
+    """With the first value that is saved, what is registered and discarded counts."""
+    with wl.Session(tmp_path / "run"):
+        wl.watch_or_edit({"experiment_name": "a", "lr": 0.1}, flag="hyperparameters")
+        wl.save_signals({"loss": [1.0]}, ["a"], step=0)
+        trained = wl.get_current_experiment_hash()
+    with wl.Session(tmp_path / "run"):
+        wl.save_signals({"loss": [2.0]}, ["a"], step=1)
+        assert wl.get_current_experiment_hash() != trained

@@ -214,11 +214,20 @@ class Session:
         if self._mode == "r":
             return self.ledger.experiment_hash
         if not self._training:
+            if self._ledger is None and self._is_run():
+                self._open()
             self._name_experiment()
         return self.experiment.hash
 
+    def _is_run(self) -> bool:
+        """Whether the folder that somebody named holds a run already."""
+        folder = self._folder.named(self.registry.hyperparameters)
+        return folder is not None and (folder / "ledger.json").exists()
+
     def _name_experiment(self) -> None:
         """Open a new hash when hyperparameters, architecture or discards have changed."""
+        if self._looks_on():
+            return
         named = self._folder.explicit is not None or self._folder.logger is not None
         if named or self.registry.hyperparameters is not None:
             try:
@@ -228,6 +237,16 @@ class Session:
                     self.experiment.follow(self.registry, self._ledger)
             except Exception as error:  # noqa: BLE001  # it reads objects of the user's
                 self._say_failed("the experiment hash stays as it was", error)
+
+    def _looks_on(self) -> bool:
+        """Whether nothing is registered or trained here: then the folder's last hash stays."""
+        registry, ledger = self.registry, self._ledger
+        if self._training or registry.hyperparameters is not None or registry.models:
+            return False
+        if ledger is None or ledger.experiment_hash is None:
+            return False
+        self.experiment.hash = ledger.experiment_hash
+        return True
 
     # -- training --------------------------------------------------------------------
 
