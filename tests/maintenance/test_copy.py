@@ -186,3 +186,16 @@ def test_a_source_that_changes_meanwhile(run: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "copy/ledger.json").exists()
     copied(run, tmp_path / "copy")
     assert history(tmp_path / "copy", "late") == history(run, "late")
+
+
+@pytest.mark.parametrize("inside", ["backup", "history/kind=sample/backup", ".."])
+def test_a_target_inside_the_run_or_around_it_is_refused(
+    run: Path, tmp_path: Path, inside: str
+) -> None:
+    """A run is not copied into itself, also not by a link, and nothing is written."""
+    before = contents(run)
+    (tmp_path / "link").symlink_to(run)
+    for source in (run, tmp_path / "link"):
+        with pytest.raises(FolderError, match="one inside the other"):
+            plan_copy(str(source), str(run / inside))
+    assert contents(run) == before

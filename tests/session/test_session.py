@@ -204,3 +204,11 @@ def test_a_launch_that_trains_names_its_own_experiment(tmp_path: Path) -> None:
     with wl.Session(tmp_path / "run"):
         wl.save_signals({"loss": [2.0]}, ["a"], step=1)
         assert wl.get_current_experiment_hash() != trained
+
+
+@pytest.mark.parametrize("folder", ["s3://bucket/run", "gs://b", "s3:/bucket", "file:///run"])
+def test_a_uri_is_no_run_folder(tmp_path: Path, folder: str) -> None:
+    """What is not a folder of this machine is refused by name, and makes none."""
+    with pytest.raises(InputError, match="weightslab copy"):
+        wl.Session(folder)
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ stay; logs, locks, left-overs and what was set aside stay behind.
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -51,6 +52,7 @@ def plan_copy(source: str, target: str) -> Plan:
         FolderError: the source is no closed run, or the target is not free.
     """
     here, there = place_of(source), place_of(target)
+    _refuse_nested(here, there)
     held = here.listing()
     manifest = _manifest(here, held)
     _refuse_open(here, held)
@@ -59,6 +61,18 @@ def plan_copy(source: str, target: str) -> Plan:
     wanted = _wanted(held)
     missing = [name for name, file in wanted.items() if not _is_there(file, found.get(name))]
     return Plan(here, there, wanted, tuple(missing), _writers(held), manifest, is_resumed)
+
+
+def _refuse_nested(source: Place, target: Place) -> None:
+    """One inside the other would be a copy of itself, and a run that holds another."""
+    if source.files != target.files:
+        return
+    here, there = (os.path.realpath(place.path) for place in (source, target))
+    if here != there and os.path.commonpath((here, there)) in (here, there):
+        raise FolderError(
+            f"{target.shown} and {source.shown} lie one inside the other: choose a target "
+            f"beside the run"
+        )
 
 
 def carry_out(plan: Plan, on_file: Callable[[str], None] | None = None) -> None:

@@ -73,6 +73,12 @@ def folder_path(folder: Any, what: str) -> Path:
     if not isinstance(text, str) or not text or "\0" in text:
         raise InputError(f"{what} is the name or path of a folder, not {folder!r}")
     check_text(text, what)
+    scheme, mark, _ = text.partition(":/")
+    if mark and scheme.isalnum() and len(scheme) > 1:
+        raise InputError(
+            f"{what} is {text!r}, which is no folder of this machine: give one; "
+            f"`weightslab copy` fetches a closed run from an object store, and brings it there"
+        )
     return Path(text)
 
 
