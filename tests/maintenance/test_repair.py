@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import weightslab as wl
 from tests.maintenance.support import (
     SAMPLES,
     LivingWriter,
@@ -93,11 +94,15 @@ def test_lost_ids_get_names_of_their_own(run: Path) -> None:
 
 
 def test_all_ids_gone(run: Path) -> None:
-    """Without any ids every value is still there."""
+    """Without any ids every value is still there, and every sample that has one in the table."""
     whole = history(run)
     shutil.rmtree(run / "ids")
     mended(run)
     assert not report(run).problems
+    with wl.Session(run, mode="r"):
+        table = wl.samples().filter(annotation_id=0)
+    assert {row[0] for row in history(run)} <= set(table["sample_id"])
+    assert set(table["origin"]) == {"lost"}
     assert sorted(row[1:] for row in history(run)) == sorted(row[1:] for row in whole)
 
 

@@ -360,12 +360,14 @@ class IdStore:
     def fill(self, count: int) -> None:
         """Have at least `count` rows: those whose ids are lost are called "lost/<row>".
 
-        So that no new sample is ever given the values of one whose id a disk has lost.
+        So that no new sample is ever given the values of one whose id a disk has lost. Their
+        origin is "lost", so that tables show them.
         """
         if count > self._count:
-            lost = [f"lost/{row}" for row in range(self._count, count)]
-            self.changed.update(range(self._count, count))
-            self._apply_names(self._count, lost)
+            rows = np.arange(self._count, count, dtype=np.int32)
+            self.changed.update(rows.tolist())
+            self._apply_names(self._count, [f"lost/{row}" for row in rows.tolist()])
+            self._apply_origin(rows, "lost")
 
     def replay(self, op: dict[str, Any], blob: bytes) -> bool:
         """Apply one logged change; False when `op` is none of ours."""
