@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +75,9 @@ def test_a_log_that_could_not_be_synced_is_replaced_by_files(tmp_path: Path) -> 
     rows = ledger.ids.add(["a"], "train")
     ledger.append_samples({"loss": np.array([1.0])}, rows, step=0)
     files.fail_from_now()
-    with pytest.warns(WeightsLabWarning, match="Input/output"):
+    with pytest.warns(WeightsLabWarning) as caught:
         ledger.edit.tag(rows, "t", True)
+    assert "Input/output" in str(caught[0].message)
     files.heal()
     broken = log_files(tmp_path / "run/_wal/0-0")
     ledger.edit.tag(rows, "u", True)
@@ -84,3 +86,23 @@ def test_a_log_that_could_not_be_synced_is_replaced_by_files(tmp_path: Path) -> 
     ledger.flush()
     assert log_files(tmp_path / "run/_wal/0-0") == []
     ledger.close()
+
+
+def test_a_sync_reaches_the_operating_system() -> None:
+    """A descriptor that cannot be synced is refused by the system: it was asked."""
+    reading, writing = os.pipe()
+    try:
+        with pytest.raises(OSError, match="Invalid argument"):
+            Files().sync(writing)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_mapped_log_has_its_blocks_before_anything_is_written(tmp_path: Path) -> None:
+    """Room is taken when the log is made: a full disk is an error then, and no signal later."""
+    mapped = Files().map_log(tmp_path / "1.wal", 1 << 20)
+    assert mapped is not None
+    assert (tmp_path / "1.wal").stat().st_blocks * 512 >= 1 << 20
+    mapped.map.close()
+    os.close(mapped.descriptor)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import os
+import signal
 import time
 import warnings
 from pathlib import Path
@@ -381,3 +383,44 @@ def test_an_error_of_merging_holds_no_flush_up(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     ledger.close()
+
+
+def test_the_process_has_the_lowest_priority_and_ends_with_its_parent() -> None:
+    """It yields to everything else, and goes when whoever started it is gone."""
+    script = """
+    import os, subprocess, sys, time
+    from pathlib import Path
+    module = "weightslab.ledger.compaction.process"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    child = subprocess.Popen(
+        [sys.executable, "-m", module, str(os.getpid())],
+        stdin=subprocess.PIPE, start_new_session=True, **quiet,
+    )
+    until = time.monotonic() + 30
+    def nice():
+        return Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[16]
+    while nice() != "19":
+        assert time.monotonic() < until, nice()
+        time.sleep(0.01)
+    print(child.pid, flush=True)
+    # The other end of its input stays open: only the parent's death is left to end it.
+    keeper = subprocess.Popen(["sleep", "60"], **quiet, pass_fds=[child.stdin.fileno()])
+    print(keeper.pid, flush=True)
+    os.kill(os.getpid(), 9)
+    """
+    child, keeper = map(int, run_script(script, path=True).stdout.split())
+    try:
+        until = time.monotonic() + 20
+        while is_there(child):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        os.kill(keeper, signal.SIGKILL)
+
+
+def is_there(process: int) -> bool:
+    """Whether a process lives; one that nobody asked how it ended does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
