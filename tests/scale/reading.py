@@ -102,7 +102,7 @@ def of_all(root: Path, shape: Shape) -> None:
 
     def mean() -> float:
         total, count = 0.0, 0
-        for _, chunk in view.store.history.scan("sample", signals=[LOSS]):
+        for _, chunk in view.store.history.scan("sample", signals=[LOSS], columns={"value"}):
             total += float(chunk.columns["value"].sum())
             count += len(chunk)
         assert count == shape.rows, f"expected {shape.rows} rows, got {count}"
