@@ -1,3 +1,1 @@
-"""What is done to a run folder outside training: checked, repaired, copied."""
-
-from __future__ import annotations
+"""What is done to a run folder outside training: checked, mended, merged, copied."""
