@@ -171,3 +171,23 @@ def test_a_check_loads_neither_torch_nor_polars(run: Path) -> None:
     done = run_script(script, run)
     assert done.returncode == 0
     assert not {"torch", "polars", "pandas"} & set(done.stderr.split())
+
+
+@pytest.mark.parametrize("inside", ["", "run/history/kind=sample"])
+def test_a_folder_around_or_inside_a_run_is_wrong_usage(
+    run: Path, inside: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What holds runs, or is a part of one, is not walked: the runs are named."""
+    assert typed("fsck", run.parent / inside) == 2
+    said = capsys.readouterr().err
+    assert "holds no run itself" in said
+    assert ("run: name one" in said) == (inside == "")
+
+
+def test_a_run_without_its_format_file_is_checked_all_the_same(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A damaged run is known by its other folders."""
+    (run / "ledger.json").unlink()
+    assert typed("fsck", run) == 1
+    assert "ledger.json" in capsys.readouterr().out

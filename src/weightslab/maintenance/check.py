@@ -41,6 +41,18 @@ class Checked:
     """Parquet files in which nothing was found."""
 
 
+_OF_A_RUN = ("ledger.json", "_wal", "ids", "journal", "history", "samples")
+
+
+def _runs_in(root: Path) -> str:
+    """Which of its folders to name instead."""
+    runs = sorted(path.parent.name for path in root.glob("*/ledger.json"))
+    if not runs:
+        return "name the folder that has a ledger.json"
+    shown = ", ".join(runs[:5]) + (", ..." if len(runs) > 5 else "")
+    return f"it holds the run{'s' * (len(runs) > 1)} {shown}: name one"
+
+
 def open_tree(root: Path) -> Tree:
     """Everything in a folder that is to be checked.
 
@@ -49,6 +61,9 @@ def open_tree(root: Path) -> Tree:
     """
     if not root.is_dir():
         raise FolderError(f"{root} is no folder: name a run folder")
+    if not any((root / name).exists() for name in _OF_A_RUN):
+        # Not walked: it may be the whole disk.
+        raise FolderError(f"{root} holds no run itself: {_runs_in(root)}")
     tree = walk(root)
     holds_some = any(e.writer is not None or e.role == "manifest" for e in tree.entries)
     if not holds_some and not tree.unreadable:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests.ledger.support import UnmappedFiles
-from weightslab.ledger.files import Files
+from weightslab.errors import WeightsLabWarning
+from weightslab.ledger import Ledger
+from weightslab.ledger.files import Files, MappedFile
 from weightslab.ledger.log.frames import log_files, read_log
 from weightslab.ledger.log.records import decode_values, encode_values
 from weightslab.ledger.log.wal import LogWriter
@@ -90,3 +93,38 @@ def test_values_survive_the_log_bit_for_bit(
     assert back.rows is not None
     assert back.rows.tolist() == rows.tolist()
     assert (back.annotations is None) == (not instances)
+
+
+class LittleRoom(Files):
+    """A disk with so many bytes free."""
+
+    def __init__(self, free_bytes: int) -> None:
+        super().__init__()
+        self.free_bytes = free_bytes
+        self.made: list[int] = []
+
+    def map_log(self, path: Path, size_bytes: int) -> MappedFile | None:
+        if size_bytes > self.free_bytes:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.made.append(size_bytes)
+        return super().map_log(path, size_bytes)
+
+
+def test_a_disk_with_little_room_gets_a_smaller_log(tmp_path: Path) -> None:
+    """Where a whole log file does not fit, values are logged in one that does."""
+    files = LittleRoom(3 << 20)
+    ledger = Ledger(tmp_path / "run", files=files)
+    rows = ledger.ids.add(["a"], "train")
+    ledger.append_samples({"loss": np.array([1.0])}, rows, step=0)
+    assert not ledger._writer.gap
+    assert files.made == [2 << 20]
+    ledger.close()
+
+
+def test_a_disk_without_any_room_is_said(tmp_path: Path) -> None:
+    """Where not even the smallest log fits, values wait in memory, and that is said."""
+    ledger = Ledger(tmp_path / "run", files=LittleRoom(1000))
+    with pytest.warns(WeightsLabWarning, match="No space left"):
+        ledger.ids.add(["a"], "train")
+    assert ledger._writer.gap
+    ledger.close()

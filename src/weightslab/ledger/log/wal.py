@@ -7,6 +7,7 @@ Records are numbered from the first number in the file's header; that number
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import struct
 import threading
@@ -25,6 +26,9 @@ from weightslab.ledger.log.frames import (
 )
 
 __all__ = ["LogWriter"]
+
+_LEAST_BYTES = 1 << 16
+"""Smallest log file that is tried where the disk has little room."""
 
 _COMMIT = struct.Struct("<I")
 _REST = struct.Struct("<III")
@@ -194,6 +198,17 @@ class LogWriter:
         self.next_lsn += 1
         return lsn
 
+    def _map(self, path: Path, room: int, least: int) -> MappedFile | None:
+        """A mapped file of `room` bytes, or of fewer where the disk has no more."""
+        while True:
+            try:
+                return self._files.map_log(path, room)
+            except OSError as error:
+                smaller = max(room // 2, least, _LEAST_BYTES)
+                if error.errno != errno.ENOSPC or smaller >= room:
+                    raise
+                room = smaller
+
     def _rotate(self, size: int) -> None:
         self.break_off()
         self._files.make_folder(self._folder)
@@ -203,7 +218,7 @@ class LogWriter:
         room = max(self._file_bytes, size + len(context) + 256)
         settled = self._settled
         header = encode_header(self.next_lsn, settled=settled)
-        mapped = self._files.map_log(path, room)
+        mapped = self._map(path, room, size + len(context) + 256)
         if mapped is not None:
             self._current = _MappedLog(self._files, path, mapped, header, settled=settled)
         else:
