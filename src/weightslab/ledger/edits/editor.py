@@ -67,7 +67,7 @@ class Editor:
             if len(changed) or (held is None and present):
                 previous = np.full(len(changed), int(not present), np.int32)
                 self.enter("tag", tag, _text(present), changed, previous, actor=actor)
-        self._sync(f"the tag {tag!r} of {_counted(changed)}")
+        self._sync(f"the tag {tag!r} of {_counted(changed)}", changed)
         return len(changed)
 
     def discard(self, rows: Rows, discarded: bool, *, actor: str = "user") -> int:
@@ -81,7 +81,8 @@ class Editor:
         self._sync(
             f"the discard of {_counted(changed)}"
             if discarded
-            else f"bringing back {_counted(changed)}"
+            else f"bringing back {_counted(changed)}",
+            changed,
         )
         return len(changed)
 
@@ -93,9 +94,11 @@ class Editor:
             self._register(tag, categories, actor)
         self._sync(f"the categories of {tag!r}")
 
-    def _sync(self, edit: str) -> None:
-        """Flush the log; where it does not hold the edit, say so."""
+    def _sync(self, edit: str, changed: Rows | None = None) -> None:
+        """Flush the log; where it does not hold the edit, say so. Nothing `changed`: no edit."""
         self._writer.sync()
+        if changed is not None and not len(changed):
+            return
         if self._writer.gap and self._store.pending.journal:
             self._notices.warn_once(
                 EDIT_NOTICE,
@@ -119,7 +122,7 @@ class Editor:
             moved = codes != target
             if moved.any() or target == len(names):
                 self.enter("category", tag, value, unique[moved], codes[moved], actor=actor)
-        self._sync(f"{value!r} as {tag!r} of {_counted(unique[moved])}")
+        self._sync(f"{value!r} as {tag!r} of {_counted(unique[moved])}", unique[moved])
         return int(np.count_nonzero(moved))
 
     def _flags(self, key: Key) -> npt.NDArray[np.bool_] | None:
