@@ -17,7 +17,8 @@ __all__ = ["compact"]
 @click.option(
     "--archive",
     is_flag=True,
-    help="One file of each signal, sorted by sample and compressed as far as it goes.",
+    help="One file of each signal, experiment and writer, sorted by sample and compressed harder; "
+    "curves beyond a million points stay a few.",
 )
 @click.pass_context
 def compact(context: click.Context, run_dir: Path, archive: bool) -> None:

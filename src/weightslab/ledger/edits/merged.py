@@ -21,8 +21,6 @@ __all__ = ["DISCARD", "Key", "MergedColumn", "MergedEdits", "Stamp", "key_of"]
 
 _NEVER = -(1 << 62)
 
-Ints = npt.NDArray[Any]
-
 
 class Key(NamedTuple):
     """What an edit is about: ("discard", None), ("tag", name) or ("category", name)."""
