@@ -10,7 +10,7 @@ from tests.architecture.sources import Import, imports, modules
 
 # From the bottom up; a room imports its own line and lower ones.
 LAYERS = (
-    ("_version", "clock", "errors", "notices", "types"),
+    ("_version", "clock", "errors", "isolation", "notices", "progress", "types"),
     ("ledger",),
     ("queries",),
     ("checkpoints", "dynamics", "evaluation", "export", "hyperparameters", "signals"),
@@ -49,14 +49,14 @@ MAY_IMPORT = {
 # process without a training, and a DataLoader worker, must load.
 HOMES = {
     "torch": {
-        "bench", "capture", "checkpoints", "demo", "evaluation.runner", "signals.static",
-        "weightslab_lightning",
+        "bench", "capture", "checkpoints", "demo", "evaluation.isolation", "evaluation.runner",
+        "isolation", "signals.static", "weightslab_lightning",
     },
     "polars": {"api", "bench", "demo", "dynamics", "evaluation", "export", "queries", "service",
                "signals", "studio"},
     "pyarrow": {"export", "ledger", "maintenance", "queries"},
     "click": {"cli"},
-    "rich": {"cli"},
+    "rich": {"cli", "progress"},
     "grpc": {"service"},
     "starlette": {"studio"},
     "uvicorn": {"studio"},

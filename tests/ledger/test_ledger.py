@@ -308,3 +308,22 @@ def test_opening_and_closing_rewrites_nothing(tmp_path: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.parquet")}
     Ledger(tmp_path).close()
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.parquet")} == before
+
+
+def test_values_can_be_saved_under_another_experiment(tmp_path: Path) -> None:
+    """`under` names another hash for the values within, and the former one for those after."""
+    ledger = Ledger(tmp_path / "run")
+    ledger.edit.set_experiment("a" * 24)
+    rows = ledger.ids.add(["x"], "train")
+    ledger.append_samples({"loss": np.array([1.0])}, rows, step=0)
+    with ledger.under("a" * 24 + "_1"):
+        ledger.append_samples({"loss": np.array([2.0])}, rows, step=0)
+    ledger.append_samples({"loss": np.array([3.0])}, rows, step=0)
+    found = {
+        value: key.experiment_hash
+        for key, chunk in ledger.views()[0].store.history.read("sample")
+        for value in chunk.columns["value"].tolist()
+    }
+    assert found == {1.0: "a" * 24, 2.0: "a" * 24 + "_1", 3.0: "a" * 24}
+    assert ledger.experiment_hash == "a" * 24
+    ledger.close()

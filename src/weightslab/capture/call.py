@@ -109,7 +109,7 @@ class Call:
         own = rows if kept is None else rows[kept]
         if len(own):
             step = step_in(self.session, name, self.iteration)
-            self.session.ledger.append_samples({name: values}, own, step=step, log=self.spec.log)
+            self.session.recording.samples({name: values}, own, step=step, log=self.spec.log)
         else:
             self.keep_curve(name, result)
         self._append_arrays(arrays)
@@ -169,11 +169,11 @@ class Call:
         if kept is not None:
             rows, annotations = rows[kept], annotations[kept]
         step = step_in(self.session, name, self.iteration)
-        self.session.ledger.append_instances(
+        self.session.recording.instances(
             {name: values}, rows, annotations, step=step, log=self.spec.log
         )
         for field, value in arrays.items():
-            self.session.ledger.append_arrays(field, all_rows, value, numbers)
+            self.session.recording.arrays(field, all_rows, value, numbers)
 
     def keep_curve(self, name: str, result: Any) -> None:
         """Put the mean of a result, or of each entry of a dict of results, on the curve."""
@@ -187,7 +187,7 @@ class Call:
         if values.size:
             step = step_in(self.session, name, self.iteration)
             number = float(values) if values.ndim == 0 else float(values.mean(dtype=np.float64))
-            self.session.ledger.append_scalars({name: number}, step=step)
+            self.session.recording.scalars({name: number}, step=step)
 
     def _arrays(self, count: int, of: str) -> dict[str, Any]:
         """The checked `preds=` and `targets=` of `count` ids or instances."""
@@ -199,7 +199,7 @@ class Call:
 
     def _append_arrays(self, arrays: Mapping[str, Any]) -> None:
         for field, value in arrays.items():
-            self.session.ledger.append_arrays(field, self._rows(), value)
+            self.session.recording.arrays(field, self._rows(), value)
 
     def _rows(self) -> Rows:
         ids, iteration = self.ids, self.iteration

@@ -215,7 +215,7 @@ def _append(logger: Any, metrics: Mapping[str, Any], step: Any) -> None:
             moment = session.clock.step(short, None if step is None else int(step))
             at.setdefault(moment, {})[short] = number
     for moment, numbers in at.items():
-        session.ledger.append_scalars(numbers, step=moment)
+        session.recording.scalars(numbers, step=moment)
 
 
 def _number(value: Any) -> float | None:

@@ -90,11 +90,11 @@ def save_samples(
         rows = _rows(session, ids, batch, count)
         if count:
             for moment, some in _by_step(session, folded, explicit).items():
-                session.ledger.append_samples(some, rows, step=moment, log=log)
+                session.recording.samples(some, rows, step=moment, log=log)
             for field, value in kept.items():
-                session.ledger.append_arrays(field, rows, value)
+                session.recording.arrays(field, rows, value)
     for moment, numbers in _by_step(session, scalars, explicit).items():
-        session.ledger.append_scalars(numbers, step=moment)
+        session.recording.scalars(numbers, step=moment)
 
 
 def save_instances(
@@ -139,9 +139,9 @@ def save_instances(
         return
     annotations = annotation_numbers(positions)
     for moment, some in _by_step(session, flat, explicit).items():
-        session.ledger.append_instances(some, rows, annotations, step=moment, log=log)
+        session.recording.instances(some, rows, annotations, step=moment, log=log)
     if kept is not None:
-        session.ledger.append_arrays("targets", rows, kept, annotations)
+        session.recording.arrays("targets", rows, kept, annotations)
 
 
 def checked_batch_idx(batch_idx: Any, count: int) -> npt.NDArray[np.int64]:

@@ -156,5 +156,5 @@ class Tap:
             return False
         step = step_in(session, self.spec.name, entry)
         columns = {self.spec.name: values.detach().numpy()}
-        session.ledger.append_samples(columns, rows, step=step, log=self.spec.log)
+        session.recording.samples(columns, rows, step=step, log=self.spec.log)
         return True

@@ -12,11 +12,18 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["DiscardDigest", "architecture_digits", "experiment_hash", "hyperparameter_digits"]
+__all__ = [
+    "DiscardDigest",
+    "architecture_digits",
+    "experiment_hash",
+    "hyperparameter_digits",
+    "marker",
+    "plain_hash",
+]
 
 _NOTHING = "0" * 8
-_NOT_CONTENT = frozenset({"root_log_dir"})
-"""Hyperparameters that say where, not what."""
+_NOT_CONTENT = frozenset({"is_training", "root_log_dir"})
+"""Hyperparameters that say where and whether, not what."""
 
 
 def _digits(text: str) -> str:
@@ -105,3 +112,13 @@ class DiscardDigest:
 def experiment_hash(hyperparameters: str, architecture: str, discarded: str) -> str:
     """The three parts as one hash."""
     return hyperparameters + architecture + discarded
+
+
+def marker(plain: str, number: int) -> str:
+    """The hash under which the results of the evaluation `number` (from 1) of `plain` stand."""
+    return f"{plain}_{number}"
+
+
+def plain_hash(found: str) -> str:
+    """The hash of an experiment, of itself or of the marker of one of its evaluations."""
+    return found.partition("_")[0]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -351,6 +352,24 @@ class Ledger:
         """
         self.check_writable()
         return self._editor
+
+    @contextmanager
+    def under(self, experiment_hash: str | None) -> Iterator[None]:
+        """Values that are saved within belong to another experiment hash.
+
+        Of an evaluation, or of the moment that they speak of. Nobody else saves meanwhile:
+        keep it short, and only append.
+        """
+        self.check_writable()
+        if self._store.tail_rows > self.options.most_waiting_rows:
+            self._wait_for_room()  # not later, with the lock that the flusher needs
+        with self._store.lock:
+            before = self._store.experiment_hash
+            self.edit.set_experiment(experiment_hash)
+            try:
+                yield
+            finally:
+                self.edit.set_experiment(before)
 
     # -- reading --------------------------------------------------------------------
 

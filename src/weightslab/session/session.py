@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from weightslab.checkpoints.identity import plain_hash
 from weightslab.errors import InputError, StateError, UnknownOptionError
 from weightslab.ledger import Ledger, LedgerOptions
 from weightslab.notices import Notices
@@ -18,8 +20,10 @@ from weightslab.queries.names import origin_spellings
 from weightslab.session import slot
 from weightslab.session.batches import CurrentBatch
 from weightslab.session.clock import StepClock
+from weightslab.session.control import Control
 from weightslab.session.experiment import Experiment
 from weightslab.session.folder import RunFolder, folder_path
+from weightslab.session.recording import Recording
 from weightslab.session.registry import Registry
 from weightslab.session.resolve import resolve_rows
 from weightslab.types import BatchIds, Rows
@@ -75,6 +79,8 @@ class Session:
         self._entered = False
         self._previous: slot.Held | None = None
         self.experiment = Experiment()
+        self.control = Control()
+        self.recording = Recording(lambda: self.ledger)
         self._training = False
 
     # -- life -----------------------------------------------------------------
@@ -212,7 +218,8 @@ class Session:
     def experiment_hash(self) -> str | None:
         """Name of the current state of the experiment; None until something names one."""
         if self._mode == "r":
-            return self.ledger.experiment_hash
+            found = self.ledger.experiment_hash
+            return None if found is None else plain_hash(found)
         if not self._training:
             if self._ledger is None and self._is_run():
                 self._open()
@@ -245,7 +252,8 @@ class Session:
             return False
         if ledger is None or ledger.experiment_hash is None:
             return False
-        self.experiment.hash = ledger.experiment_hash
+        # A process that was killed while it evaluated left the marker of that.
+        self.experiment.hash = plain_hash(ledger.experiment_hash)
         return True
 
     # -- training --------------------------------------------------------------------
@@ -253,8 +261,15 @@ class Session:
     def safe_point(self) -> None:
         """The top of a training step: what was edited since the last one takes effect.
 
-        An error of ours is said once and counted; the training that called never sees it.
+        Where training is paused it waits here. An error of ours is said once and counted;
+        the training that called never sees it.
         """
+        if self.control.is_inside():
+            return
+        self._begin_step()
+        self.control.stop(self._errands)
+
+    def _begin_step(self) -> None:
         self._training = True
         if self._mode == "w":
             try:
@@ -263,6 +278,24 @@ class Session:
                 self._name_experiment()
             except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
                 self._say_failed("nothing is recorded", error)
+
+    def _errands(self) -> None:
+        """What the training thread does between two steps, and while it is paused."""
+
+    def pause(self, reason: str = "user") -> None:
+        """Let training stop at its next safe point."""
+        self.control.pause(reason)
+
+    def resume(self) -> None:
+        """Let training go on, whatever paused it."""
+        self.control.resume()
+
+    def keep_serving(self, timeout_s: float | None) -> None:
+        """Do errands on this thread for a while; None: until Ctrl-C."""
+        with contextlib.suppress(KeyboardInterrupt):
+            self.control.stop(
+                self._errands, timeout_s=float("inf") if timeout_s is None else timeout_s
+            )
 
     def _say_failed(self, what: str, error: Exception) -> None:
         self.notices.warn_once(
@@ -273,7 +306,7 @@ class Session:
     def _step_by_hand(self) -> None:
         # Inside a batch of a watched loader, the loader's own safe point has passed.
         if self._mode == "w" and self.batches.current is None:
-            self.safe_point()
+            self._begin_step()
 
     # -- what is watched ------------------------------------------------------------------
 
@@ -357,7 +390,13 @@ class Session:
 
     def status(self) -> dict[str, Any]:
         """Where values go, what waits, what was dropped or failed."""
-        state: dict[str, Any] = {"step": self.clock.age, "notices": self.notices.counts()}
+        state: dict[str, Any] = {
+            "step": self.clock.age,
+            "paused": self.control.paused,
+            "pause_reasons": list(self.control.reasons),
+            "waiting": self.control.waiting,
+            "notices": self.notices.counts(),
+        }
         if self._ledger is not None:
             state |= self._ledger.status()
         return state
