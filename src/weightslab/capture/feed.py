@@ -83,6 +83,8 @@ class Feed:
         """The consumer begins to iterate, and holds `iterator`."""
         self.end()  # workers that live on bring the iterator of the last epoch
         self.key = weakref.ref(iterator)
+        if self.source.sizing is not None:
+            self.source.sizing.began(self.key)
 
     def before(self) -> None:
         """What comes before a batch is fetched: the safe point, then edits."""
@@ -123,8 +125,11 @@ class Feed:
 
     def end(self) -> None:
         """The iteration is over: its batch is in nobody's hands."""
-        if self.key is not None:
-            self.session.batches.leave(self.key)
+        if self.key is None:
+            return
+        self.session.batches.leave(self.key)
+        if self.source.sizing is not None:
+            self.source.sizing.ended(self.key)
 
     def _identify(self, carried: Carried) -> BatchIds | None:
         source = self.source

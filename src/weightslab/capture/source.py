@@ -14,6 +14,7 @@ import numpy as np
 from torch.utils.data import IterableDataset
 
 from weightslab.capture.bases import Base, Indices, Layout, indices_of, layout_of, same_layout
+from weightslab.capture.batch_size import Sizing
 from weightslab.capture.carry import Origins
 from weightslab.capture.discard import Skips
 from weightslab.capture.identify import IndexedSamples, Manners, NoRowsError, StreamedSamples
@@ -82,6 +83,8 @@ class Source:
         self._seen: tuple[int, ...] = ()
         self.handed_out = 0
         """Batches that the consumer received."""
+        self.sizing: Sizing | None = None
+        """The loader's batch size; None until there is a loader."""
         self._lay_out()
 
     # -- registering -------------------------------------------------------
