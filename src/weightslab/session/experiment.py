@@ -13,7 +13,7 @@ from weightslab.checkpoints.identity import (
     experiment_hash,
     hyperparameter_digits,
 )
-from weightslab.hyperparameters.store import plain_hyperparameters
+from weightslab.hyperparameters.handle import plain_hyperparameters
 from weightslab.ledger import Ledger
 from weightslab.session.registry import Registry
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from weightslab.checkpoints.identity import plain_hash
 from weightslab.errors import InputError, StateError, UnknownOptionError
+from weightslab.hyperparameters.store import Hyperparameters
 from weightslab.ledger import Ledger, LedgerOptions
 from weightslab.notices import Notices
 from weightslab.queries.lookup import find_rows, id_texts
@@ -79,6 +80,7 @@ class Session:
         self._entered = False
         self._previous: slot.Held | None = None
         self.experiment = Experiment()
+        self.hyperparameters: Hyperparameters | None = None
         self.control = Control()
         self.recording = Recording(lambda: self.ledger)
         self._training = False
@@ -117,6 +119,8 @@ class Session:
         with self._lock:
             self._closed = True
             ledger = self._ledger
+        if self.hyperparameters is not None:
+            self.hyperparameters.close()
         if ledger is not None and self.process_id == os.getpid():
             ledger.close()
 
@@ -182,7 +186,7 @@ class Session:
         self._folder.logger = folder
 
     def register_hyperparameters(
-        self, handle: Any, root: str | os.PathLike[str] | None = None
+        self, hyperparameters: Hyperparameters, root: str | os.PathLike[str] | None = None
     ) -> None:
         """Take up hyperparameters; `root_log_dir` and `experiment_name` in them name the folder.
 
@@ -197,11 +201,16 @@ class Session:
             self._folder.argument if root is None else folder_path(root, "root_log_dir")
         )
         folder.logger = self._folder.logger
+        handle = hyperparameters.handle
         wanted = folder.root(handle)
         if folder.named(handle) is not None:
             self._check_root(wanted)
         self._folder = folder
+        former, self.hyperparameters = self.hyperparameters, hyperparameters
         self.registry.register_hyperparameters(handle)
+        if former is not None:
+            former.close()
+        hyperparameters.follow(lambda: self._ledger is not None)
 
     def _check_root(self, wanted: Path) -> None:
         if self._ledger is not None and self._folder.explicit is None:
