@@ -17,6 +17,9 @@ def pause() -> None:
     watched, the steps of watched optimizers. The thread that trains waits there, and does
     meanwhile what it is asked for: evaluations, edits of hyperparameters.
 
+    Hyperparameters with an `is_training` say the same: `pause` makes it false there, and
+    `is_training: false` in them pauses.
+
     Example:
         >>> import weightslab as wl
         >>> wl.pause()
@@ -31,6 +34,8 @@ def pause() -> None:
 def resume() -> None:
     """Let training go on, whatever paused it: a call, an evaluation or `is_training`.
 
+    Hyperparameters with an `is_training` have it true afterwards.
+
     Example:
         >>> import weightslab as wl
         >>> wl.resume()
@@ -44,8 +49,10 @@ def status() -> dict[str, Any]:
 
     Returns:
         `step` (updates completed), `paused` and `pause_reasons`, `waiting` (the training
-        thread stands at a safe point), `notices` (number of each kind of event), and, once
-        the run folder is open, what `Ledger.status` says of it.
+        thread stands at a safe point), `notices` (number of each kind of event),
+        `hyperparameters` once there are any (their source; in `edits`, for each key that was
+        edited, what is `requested` and what `applied`, since which `step`, and `why` not),
+        and, once the run folder is open, what `Ledger.status` says of it.
 
     Example:
         >>> import weightslab as wl

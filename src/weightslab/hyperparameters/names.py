@@ -57,10 +57,9 @@ _SPELLINGS: Final[dict[str, Setting]] = {
     "is_training": "is_training",
 }
 
-_ORDER = frozenset(
-    ("args", "cfg", "config", "experiment", "hp", "hparams", "hyper_parameters")
-    + ("hyperparameters", "hyperparams", "params", "parameters", "settings")
-    + ("train", "trainer", "training")
+_ORDER = frozenset(("args", "cfg", "config", "experiment", "hp", "hparams", "settings")).union(
+    ("hyper_parameters", "hyperparameters", "hyperparams", "params", "parameters"),
+    ("train", "trainer", "training"),
 )
 """Parts of a key that say where it stands in a file, and nothing else."""
 _FOR_OPTIMIZERS = _ORDER | {"opt", "optim", "optimizer", "optimizers", "solver"}

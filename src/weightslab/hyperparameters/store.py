@@ -62,6 +62,8 @@ class Hyperparameters:
         self._now = now
         self._pid = os.getpid()
         self._waiting: deque[Edit] = deque()
+        self._makers: dict[str, None] = {}
+        """Who brought the edits that were made since somebody asked."""
         self._arrived_at = now()
         self._taker: int | None = None
         self._taken_at = float("-inf")
@@ -108,6 +110,11 @@ class Hyperparameters:
             self._raw, self._taken = raw, resolved
         self._say_too_late(changes)
         return changes
+
+    def makers(self) -> tuple[str, ...]:
+        """Who brought what was taken since the last call; the script itself is "training"."""
+        makers, self._makers = self._makers, {}
+        return tuple(makers) or ("training",)
 
     def _say_too_late(self, changes: Mapping[str, Change]) -> None:
         for key in _FIXED & changes.keys():
@@ -182,6 +189,7 @@ class Hyperparameters:
             edit = self._waiting[0]
             try:
                 tried(self.handle, [edit])
+                self._makers[edit.actor] = None
                 for key in mould(self.handle, edit):
                     self.notices.warn_once(
                         ("hyperparameter link", key),

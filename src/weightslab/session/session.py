@@ -27,6 +27,7 @@ from weightslab.session.folder import RunFolder, folder_path
 from weightslab.session.recording import Recording
 from weightslab.session.registry import Registry
 from weightslab.session.resolve import resolve_rows
+from weightslab.session.tuning import Tuning
 from weightslab.types import BatchIds, Rows
 
 __all__ = ["Session"]
@@ -82,6 +83,13 @@ class Session:
         self.experiment = Experiment()
         self.hyperparameters: Hyperparameters | None = None
         self.control = Control()
+        self.tuning = Tuning(
+            self.registry,
+            self.control,
+            self.notices,
+            lambda: self._ledger if self._mode == "w" else None,
+            lambda: self.clock.age,
+        )
         self.recording = Recording(lambda: self.ledger)
         self._training = False
 
@@ -211,6 +219,7 @@ class Session:
         if former is not None:
             former.close()
         hyperparameters.follow(lambda: self._ledger is not None)
+        self.tuning.begin(hyperparameters)
 
     def _check_root(self, wanted: Path) -> None:
         if self._ledger is not None and self._folder.explicit is None:
@@ -247,8 +256,11 @@ class Session:
         named = self._folder.explicit is not None or self._folder.logger is not None
         if named or self.registry.hyperparameters is not None:
             try:
-                if self.experiment.is_current(self.registry, self._ledger):
+                current = self.experiment.is_current(self.registry, self._ledger)
+                if current and not self.tuning.is_ahead:
                     return
+                self.tuning.take(at_once=True)  # a hash never names what is not applied
+                self.tuning.is_ahead = False
                 with self._lock:
                     self.experiment.follow(self.registry, self._ledger)
             except Exception as error:  # noqa: BLE001  # it reads objects of the user's
@@ -270,34 +282,41 @@ class Session:
     def safe_point(self) -> None:
         """The top of a training step: what was edited since the last one takes effect.
 
-        Where training is paused it waits here. An error of ours is said once and counted;
-        the training that called never sees it.
+        Where training is paused it waits here, and the experiment hash with it: what is
+        edited meanwhile opens one with the step that follows. An error of ours is said once
+        and counted; the training that called never sees it.
         """
         if self.control.is_inside():
             return
-        self._begin_step()
+        self._begin_step(waits=True)
+        paused = self.control.paused
         self.control.stop(self._errands)
+        if self._mode == "w" and (paused or self.tuning.is_ahead):
+            self._name_experiment()
 
-    def _begin_step(self) -> None:
+    def _begin_step(self, *, waits: bool = False) -> None:
         self._training = True
         if self._mode == "w":
             try:
                 if self._ledger is None:
                     self._open()
-                self._name_experiment()
+                self.tuning.take()
+                if not (waits and self.control.paused):
+                    self._name_experiment()
             except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
                 self._say_failed("nothing is recorded", error)
 
     def _errands(self) -> None:
         """What the training thread does between two steps, and while it is paused."""
+        self.tuning.take()
 
     def pause(self, reason: str = "user") -> None:
         """Let training stop at its next safe point."""
-        self.control.pause(reason)
+        self.tuning.pause(reason)
 
     def resume(self) -> None:
         """Let training go on, whatever paused it."""
-        self.control.resume()
+        self.tuning.resume()
 
     def keep_serving(self, timeout_s: float | None) -> None:
         """Do errands on this thread for a while; None: until Ctrl-C."""
@@ -406,6 +425,8 @@ class Session:
             "waiting": self.control.waiting,
             "notices": self.notices.counts(),
         }
+        if (edited := self.tuning.describe()) is not None:
+            state["hyperparameters"] = edited
         if self._ledger is not None:
             state |= self._ledger.status()
         return state
