@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from weightslab.errors import InputError, UnknownOptionError
-from weightslab.hyperparameters.changes import dotted
+from weightslab.hyperparameters.changes import dotted, leaves
 
-__all__ = ["laid_over", "leaves", "put", "tree_of"]
+__all__ = ["laid_over", "put", "tree_of"]
 
 Path = tuple[Any, ...]
 
@@ -52,15 +52,6 @@ def _paths(tree: Mapping[Any, Any], above: Path) -> Iterator[tuple[str, Path]]:
         yield dotted(path), path
         if isinstance(value, Mapping):
             yield from _paths(value, path)
-
-
-def leaves(value: Any, above: Path) -> Iterator[tuple[Path, Any]]:
-    """Every value that is no dict, or an empty one, with its path."""
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from leaves(inner, (*above, key))
-    else:
-        yield above, value
 
 
 def put(tree: dict[Any, Any], path: Path, value: Any) -> None:
