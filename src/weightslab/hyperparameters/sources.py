@@ -22,6 +22,7 @@ __all__ = ["Signature", "read_bytes", "signature", "tree_of_yaml"]
 
 _LARGEST_BYTES = 1 << 20
 _MOST_VALUES = 100_000
+_NULL = "tag:yaml.org,2002:null"
 
 
 class Signature(NamedTuple):
@@ -86,7 +87,7 @@ def tree_of_yaml(data: bytes, name: str) -> dict[Any, Any] | None:
     try:
         text = data.decode("utf-8-sig")
         root = yaml.compose(text, yaml.SafeLoader)
-        if root is None:
+        if root is None or (isinstance(root, yaml.ScalarNode) and root.tag == _NULL):
             return None
         if not isinstance(root, yaml.MappingNode):
             raise InputError(

@@ -110,8 +110,10 @@ def _replaced(text: str, path: Path, value: Any) -> str | None:
     bom = _BOM if text.startswith(_BOM) else ""
     text = text.removeprefix(_BOM)
     node: Any = yaml.compose(text, yaml.SafeLoader)
-    if written is None or not isinstance(node, yaml.MappingNode):
+    if written is None:
         return None
+    if node is None and len(path) == 1:
+        return bom + _with_line(text, None, f"{path[0]}: {written}")
     line: int | None = None
     for depth, key in enumerate(path):
         if not isinstance(node, yaml.MappingNode):
@@ -136,7 +138,8 @@ def _with_line(text: str, at: int | None, line: str) -> str:
     """The text with a new line before the line `at`, or at its end."""
     ending = "\r\n" if "\r\n" in text else "\n"
     lines = text.splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
+    at = len(lines) if at is None else at
+    if lines and at == len(lines) and not lines[-1].endswith("\n"):
         lines[-1] += ending
-    lines.insert(len(lines) if at is None else at, line + ending)
+    lines.insert(at, line + ending)
     return "".join(lines)
