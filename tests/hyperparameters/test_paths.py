@@ -41,6 +41,8 @@ def test_a_mandatory_value_covers_nothing() -> None:
         ({"[a.b]": 5}, {"a.b": 5}),
         ({"optimizer": {"lr": 5}}, {"optimizer": {"lr": 5}}),
         ({"optimizer": 5}, {"optimizer": 5}),
+        ({"optimizer.lr": {"new": 1}}, {"optimizer": {"lr": {"new": 1}}}),
+        ({"empty": {"new": 1}}, {"empty": {"new": 1}}),
         ({"optimizer.lr": 5, "optimizer.2.x": 6}, {"optimizer": {"lr": 5, 2: {"x": 6}}}),
     ],
 )
