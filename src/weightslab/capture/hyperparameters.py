@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from weightslab.errors import InputError
 from weightslab.hyperparameters.handle import hyperparameters_handle
-from weightslab.hyperparameters.store import Hyperparameters, Listener
+from weightslab.hyperparameters.store import Hyperparameters, Listener, of_file
+from weightslab.hyperparameters.watcher import POLL_S, checked_interval
 
 if TYPE_CHECKING:
     from weightslab.session import Session
@@ -40,11 +42,17 @@ def watch_hyperparameters(
         raise InputError(
             f"on_change is a function of a dict of changes, got {type(on_change).__qualname__}"
         )
-    if poll_interval is not None:
+    if isinstance(obj, (str, os.PathLike)):
+        interval_s = POLL_S if poll_interval is None else checked_interval(poll_interval)
+        hyperparameters = of_file(
+            obj, defaults=defaults, poll_interval_s=interval_s, notices=session.notices
+        )
+    elif poll_interval is not None:
         raise InputError("poll_interval is for a file of hyperparameters; these are a dict")
-    hyperparameters = Hyperparameters(
-        hyperparameters_handle(obj, defaults=defaults), notices=session.notices
-    )
+    else:
+        hyperparameters = Hyperparameters(
+            hyperparameters_handle(obj, defaults=defaults), notices=session.notices
+        )
     if on_change is not None:
         hyperparameters.listeners.append(on_change)
     session.register_hyperparameters(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-__all__ = ["MISSING", "Change", "Missing", "differences", "dotted", "same"]
+__all__ = ["MISSING", "Change", "Missing", "differences", "differing", "dotted", "leaves", "same"]
 
 
 class Missing(Enum):
@@ -43,22 +43,26 @@ def differences(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> dict[str
         >>> differences({"opt": {"lr": 0.1, "beta": 0.9}}, {"opt": {"lr": 0.2, "beta": 0.9}})
         {'opt.lr': Change(before=0.1, after=0.2)}
     """
-    old, new = dict(_leaves(before, ())), dict(_leaves(after, ()))
+    return {dotted(path): change for path, change in differing(before, after).items()}
+
+
+def differing(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> dict[tuple[Any, ...], Change]:
+    """What changed, by the path of keys; see `differences`."""
+    old, new = dict(leaves(before)), dict(leaves(after))
     return {
-        dotted(path): Change(old.get(path, MISSING), new.get(path, MISSING))
+        path: Change(old.get(path, MISSING), new.get(path, MISSING))
         for path in {**old, **new}
         if not same(old.get(path, MISSING), new.get(path, MISSING))
     }
 
 
-def _leaves(
-    tree: Mapping[Any, Any], above: tuple[Any, ...]
-) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, (*above, key))
-        else:
-            yield (*above, key), value
+def leaves(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Every value that is no dict, or an empty one, with its path."""
+    if isinstance(value, Mapping) and (value or not above):
+        for key, inner in value.items():
+            yield from leaves(inner, (*above, key))
+    else:
+        yield above, value
 
 
 def dotted(path: tuple[Any, ...]) -> str:

@@ -69,7 +69,7 @@ def plain_hyperparameters(handle: Any) -> Mapping[str, Any] | None:
     return {str(key): value for key, value in raw_tree(handle).items()}
 
 
-def raw_tree(handle: DictConfig) -> dict[Any, Any]:
+def raw_tree(handle: Any) -> dict[Any, Any]:
     """Plain containers with the keys as they are; interpolations and `???` as they are written.
 
     May be called while another thread writes to the handle.

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from weightslab.errors import InputError, UnknownOptionError
-from weightslab.hyperparameters.changes import dotted
+from weightslab.hyperparameters.changes import dotted, leaves
 
-__all__ = ["laid_over", "leaves", "put", "tree_of"]
+__all__ = ["laid_over", "put", "tree_of"]
 
 Path = tuple[Any, ...]
 
@@ -28,39 +28,34 @@ def laid_over(under: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, An
 def tree_of(known: Mapping[Any, Any], values: Mapping[str, Any]) -> dict[Any, Any]:
     """Values by dotted key as a tree with the keys of `known`.
 
-    A dict as a value says something about the keys that it names, and nothing of others.
+    A dict for what is a dict says something about the keys that it names, which must be
+    there, and nothing of others; for anything else it is a value.
 
     Raises:
         UnknownOptionError: a key that is not in `known`; the nearest one is named.
         InputError: two of the keys contradict each other.
     """
-    paths = dict(_paths(known, ()))
+    nodes = {dotted(path): (path, value) for path, value in _nodes(known, ())}
     tree: dict[Any, Any] = {}
     for key, value in values.items():
-        if key not in paths:
-            raise UnknownOptionError("hyperparameter", key, paths)
-        for path, leaf in leaves(value, paths[key]):
-            if dotted(path) not in paths:
-                raise UnknownOptionError("hyperparameter", dotted(path), paths)
-            put(tree, path, leaf)
+        if key not in nodes:
+            raise UnknownOptionError("hyperparameter", key, nodes)
+        path, there = nodes[key]
+        if not (isinstance(there, Mapping) and there):
+            put(tree, path, value)
+            continue
+        for inner, leaf in leaves(value, path):
+            if dotted(inner) not in nodes:
+                raise UnknownOptionError("hyperparameter", dotted(inner), nodes)
+            put(tree, inner, leaf)
     return tree
 
 
-def _paths(tree: Mapping[Any, Any], above: Path) -> Iterator[tuple[str, Path]]:
+def _nodes(tree: Mapping[Any, Any], above: Path) -> Iterator[tuple[Path, Any]]:
     for key, value in tree.items():
-        path = (*above, key)
-        yield dotted(path), path
+        yield (*above, key), value
         if isinstance(value, Mapping):
-            yield from _paths(value, path)
-
-
-def leaves(value: Any, above: Path) -> Iterator[tuple[Path, Any]]:
-    """Every value that is no dict, or an empty one, with its path."""
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from leaves(inner, (*above, key))
-    else:
-        yield above, value
+            yield from _nodes(value, (*above, key))
 
 
 def put(tree: dict[Any, Any], path: Path, value: Any) -> None:

@@ -10,16 +10,18 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from weightslab.errors import InputError, StateError
-from weightslab.hyperparameters.changes import Change, differences, same
-from weightslab.hyperparameters.handle import raw_tree, resolved_tree
+from weightslab.hyperparameters.changes import Change, differences, differing, same
+from weightslab.hyperparameters.file import YamlFile
+from weightslab.hyperparameters.handle import hyperparameters_handle, raw_tree, resolved_tree
 from weightslab.hyperparameters.mould import Edit, mould, tried
 from weightslab.hyperparameters.paths import tree_of
+from weightslab.hyperparameters.watcher import POLL_S, Watcher
 from weightslab.notices import Notices
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["Hyperparameters", "Listener"]
+__all__ = ["Hyperparameters", "Listener", "of_file"]
 
 Listener = Callable[[dict[str, Change]], object]
 """Told of changes, by dotted key."""
@@ -41,6 +43,8 @@ class Hyperparameters:
 
     Args:
         handle: what the script holds.
+        source: the file that it was made of.
+        poll_interval_s: how often that is looked at.
         notices: where what went wrong is said and counted.
         now: seconds on a clock that never jumps.
     """
@@ -49,10 +53,15 @@ class Hyperparameters:
         self,
         handle: DictConfig,
         *,
+        source: YamlFile | None = None,
+        poll_interval_s: float = POLL_S,
         notices: Notices | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.handle = handle
+        self.source = source
+        self.poll_interval_s = poll_interval_s
+        self._watcher: Watcher | None = None
         self.listeners: list[Listener] = []
         self.told = False
         """Whether an edit came through us that nobody took yet."""
@@ -77,11 +86,33 @@ class Hyperparameters:
         self._taken, _ = resolved_tree(handle)
 
     def follow(self, started: Callable[[], bool]) -> None:
-        """Begin to follow what the sources say; `started` says whether values are written."""
+        """Begin to follow the file; `started` says whether the run folder has values."""
         self._started = started
+        if self.source is not None and self._watcher is None:
+            self._watcher = Watcher(self, self.poll_interval_s)
 
     def close(self) -> None:
         """Follow nothing any more; the handle stays as it is. A second call does nothing."""
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None and os.getpid() == self._pid:
+            watcher.stop()
+
+    def look(self, wait: Callable[[float], bool]) -> None:
+        """Take up what was written to the file; for the thread that watches it."""
+        data = None if self.source is None else self.source.settled(wait)
+        if self.source is not None and data is not None:
+            with self._editing:
+                try:
+                    edit = self.source.wanted(data)
+                    if edit is not None:
+                        tried(self.handle, (*self._waiting.copy(), edit))
+                except InputError as error:
+                    self.source.refuse(data, error)
+                else:
+                    if edit is not None:
+                        self.source.accept(data)
+                        self._post(edit)
+        self.make_overdue()
 
     @property
     def taken(self) -> Mapping[Any, Any]:
@@ -142,19 +173,25 @@ class Hyperparameters:
         """Edit by dotted key, such as {"optimizer.lr": 0.01}; all of it, or nothing.
 
         On the training thread, or where nobody trains, it is made at once, else when the
-        training thread takes it.
+        training thread takes it. Where a file is the source, it is written there first:
+        scalars, and lists in brackets, in their place, so that comments stay; for anything
+        else the file is written anew without comments, which is said.
 
         Raises:
             UnknownOptionError: a key that is not there; the nearest one is named.
-            InputError: types or flags of the config do not allow it; nothing was changed.
+            InputError: types or flags of the config do not allow it, or the file cannot be
+                written; nothing was changed.
         """
         if os.getpid() != self._pid:
             raise StateError("a forked process edits no hyperparameters: edit them in its parent")
         with self._editing:
             waiting = self._waiting.copy()
-            known, _ = resolved_tree(tried(self.handle, waiting))
-            edit = Edit({}, tree_of(known, changes), actor)
-            tried(self.handle, (*waiting, edit))
+            before = tried(self.handle, waiting)
+            edit = Edit({}, tree_of(resolved_tree(before)[0], changes), actor)
+            after = tried(self.handle, (*waiting, edit))
+            if self.source is not None:
+                written = differing(raw_tree(before), raw_tree(after))
+                self.source.write({path: change.after for path, change in written.items()})
             self._post(edit)
         if self._taker == threading.get_ident():
             self._make()
@@ -164,7 +201,16 @@ class Hyperparameters:
     def describe(self) -> dict[str, Any]:
         """Where they come from and what waits, for the status."""
         self.make_overdue()
-        return {"source": "script", "waiting": len(self._waiting)}
+        state: dict[str, Any] = {"source": "script", "waiting": len(self._waiting)}
+        if self.source is not None:
+            state |= {
+                "source": str(self.source.path),
+                "poll_interval_s": self.poll_interval_s,
+                "file": self.source.state,
+                "error": self.source.error,
+                "errors": self.source.errors,
+            }
+        return state
 
     def make_overdue(self) -> None:
         """Make the edits that the training thread should have taken long ago."""
@@ -203,3 +249,24 @@ class Hyperparameters:
                 )
             finally:
                 self._waiting.popleft()
+
+
+def of_file(
+    path: str | os.PathLike[str],
+    *,
+    defaults: Mapping[str, Any] | None,
+    poll_interval_s: float,
+    notices: Notices,
+) -> Hyperparameters:
+    """Hyperparameters of a YAML file over `defaults`; nothing is followed yet.
+
+    Raises:
+        InputError: the file cannot be used, or is not there and there are no defaults.
+    """
+    under = None if defaults is None else hyperparameters_handle(defaults)
+    source = YamlFile(path, None if under is None else raw_tree(under), notices)
+    try:
+        handle = hyperparameters_handle(source.tree, defaults=under)
+    except InputError as error:
+        raise InputError(f"{source.path}: {error}") from error
+    return Hyperparameters(handle, source=source, poll_interval_s=poll_interval_s, notices=notices)
