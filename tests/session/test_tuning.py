@@ -409,3 +409,22 @@ def test_readers_pass_over_what_edits_no_sample(tmp_path: Path) -> None:
     assert wl.get_discarded_samples() == ["train/5"]
     assert wl.get_samples_by_tag("hard") == ["train/3"]
     other.close()
+
+
+def test_a_file_of_hyperparameters_edits_the_training_and_keeps_no_pause(tmp_path: Path) -> None:
+    """What is written to the file is applied with the file as actor; a pause stays out of it."""
+    config = tmp_path / "config.yaml"
+    config.write_text("lr: 0.1\nis_training: true\n")
+    hp = wl.watch_or_edit(str(config), flag="hp", poll_interval=0.01)
+    optimizer = wl.watch_or_edit(torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=hp.lr))
+    current().safe_point()
+    wl.pause()
+    wl.resume()
+    wl.pause()
+    assert hp.is_training is False
+    assert config.read_text() == "lr: 0.1\nis_training: true\n"
+    wl.resume()
+    config.write_text("lr: 0.2\nis_training: true\n")
+    wait_until(lambda: current().safe_point() or optimizer.param_groups[0]["lr"] == 0.2)
+    found = entries("hyperparameters")[-1]
+    assert (found.actor, found.value) == ("file", '{"lr": [0.1, 0.2]}')

@@ -135,6 +135,7 @@ class Hyperparameters:
             self._make_waiting()
             raw = raw_tree(self.handle)
             if same(raw, self._raw):
+                self._makers = {}
                 return {}
             resolved, _ = resolved_tree(self.handle)
             changes = differences(self._taken, resolved)
@@ -169,13 +170,16 @@ class Hyperparameters:
                     f"{type(error).__name__}: {error}",
                 )
 
-    def edit(self, changes: Mapping[str, Any], actor: str = "user") -> None:
+    def edit(
+        self, changes: Mapping[str, Any], actor: str = "user", *, to_file: bool = True
+    ) -> None:
         """Edit by dotted key, such as {"optimizer.lr": 0.01}; all of it, or nothing.
 
         On the training thread, or where nobody trains, it is made at once, else when the
         training thread takes it. Where a file is the source, it is written there first:
         scalars, and lists in brackets, in their place, so that comments stay; for anything
-        else the file is written anew without comments, which is said.
+        else the file is written anew without comments, which is said. Without `to_file` the
+        edit is one of this launch, and the file keeps what it says.
 
         Raises:
             UnknownOptionError: a key that is not there; the nearest one is named.
@@ -189,7 +193,7 @@ class Hyperparameters:
             before = tried(self.handle, waiting)
             edit = Edit({}, tree_of(resolved_tree(before)[0], changes), actor)
             after = tried(self.handle, (*waiting, edit))
-            if self.source is not None:
+            if self.source is not None and to_file:
                 written = differing(raw_tree(before), raw_tree(after))
                 self.source.write({path: change.after for path, change in written.items()})
             self._post(edit)

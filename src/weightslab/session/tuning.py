@@ -35,7 +35,8 @@ class Tuning:
     """What a session does with edits of its hyperparameters, and with pauses.
 
     `is_training` in the hyperparameters and `wl.pause` are one switch: each moves the
-    other, so that the handle and `wl.status` never disagree for longer than a step.
+    other, so that the handle and `wl.status` never disagree for longer than a step. A pause
+    is not written into a file of hyperparameters: the next launch is another one.
 
     Args:
         registry: the objects that edits reach.
@@ -160,7 +161,8 @@ class Tuning:
         if found is None or IS_TRAINING not in found.taken:
             return
         try:
-            found.edit({IS_TRAINING: is_training}, actor="user")
+            # Not into a file: the next launch would begin as this one was left.
+            found.edit({IS_TRAINING: is_training}, actor="user", to_file=False)
         except WeightsLabError as error:
             self._say((IS_TRAINING, "fixed"), f"is_training keeps its value: {error}")
 
