@@ -147,6 +147,26 @@ def test_an_optimizer_that_raises_costs_only_its_own_edit() -> None:
     assert shown["why"] == "RuntimeError: not now ('odd')"
 
 
+def test_keys_that_are_linked_set_an_optimizer_once() -> None:
+    """`optimizer.lr: ${lr}` changes with `lr`, and the groups are scaled by it once."""
+    layer = nn.Linear(2, 1)
+    groups = [{"params": [layer.weight]}, {"params": [layer.bias], "lr": 0.025}]
+    scene = Scene(optimizer=torch.optim.SGD(groups, lr=0.1))
+    both = {key: Change(0.1, 0.2) for key in ("lr", "optimizer.lr")}
+    scene.live.apply(both, 1)
+    assert [group["lr"] for group in scene.held["optimizer"].param_groups] == [0.2, 0.05]
+    assert [one["applied"] for one in scene.live.describe().values()] == [0.2, 0.2]
+
+
+def test_of_keys_that_contradict_the_one_with_the_longest_prefix_counts() -> None:
+    """The other is not applied, and the one that was is named."""
+    scene = Scene(optimizer=sgd())
+    scene.live.apply({"lr": Change(0.1, 0.2), "optimizer.lr": Change(0.1, 0.4)}, 1)
+    assert rate(scene.held["optimizer"]) == 0.4
+    shown = scene.live.describe()["lr"]
+    assert (shown["applied"], shown["why"]) == (0.1, "optimizer.lr sets it, to 0.4 ('optimizer')")
+
+
 def test_the_switch_comes_last() -> None:
     """What came with a pause holds before training waits."""
     scene = Scene(optimizer=sgd())

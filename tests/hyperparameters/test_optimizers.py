@@ -302,6 +302,17 @@ def test_momentum_that_an_optimizer_cannot_gain_does_not_end_training(
     assert outcome.applied is gains
 
 
+@pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.Adam])
+def test_momentum_that_a_schedule_drives_is_left_to_it(make: type[torch.optim.Optimizer]) -> None:
+    """The schedule would undo the edit at its next step."""
+    optimizer = _optimizer([0.1], make)
+    schedule = schedules.OneCycleLR(optimizer, 0.1, total_steps=10)
+    setting: Any = "momentum" if make is torch.optim.SGD else "beta1"
+    outcome = set_held(optimizer, setting, 0.95, 0.5)
+    assert schedule.cycle_momentum
+    assert outcome.why == f"a scheduler sets its {setting} with every step"
+
+
 @given(st.lists(st.floats(1e-6, 10), min_size=1, max_size=4), st.floats(1e-6, 10))
 @settings(max_examples=50, deadline=None)
 def test_proportions_of_groups_are_kept(rates: list[float], after: float) -> None:

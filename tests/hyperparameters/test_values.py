@@ -54,6 +54,17 @@ def test_any_other_value_is_refused_in_words(setting: Setting, values: list[Any]
             valid(setting, value)
 
 
+def test_an_object_without_words_is_refused_by_its_class() -> None:
+    """What fails to say what it is must not fail the edit of others."""
+
+    class Mute:
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    with pytest.raises(Refusal, match="Mute"):
+        valid("lr", Mute())
+
+
 def test_a_key_that_was_removed_is_no_value() -> None:
     """What is not there any more leaves the objects as they are."""
     with pytest.raises(Refusal, match="removed"):

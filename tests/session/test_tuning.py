@@ -193,9 +193,11 @@ def test_values_that_cannot_be_compared_or_written_do_not_end_training() -> None
     training = Training({"lr": 0.1, "odd": Odd()})
     training.run()
     training.hp["odd"] = Odd()
-    with pytest.warns(wl.WeightsLabWarning):
+    training.hp.lr = 0.2
+    with pytest.warns(wl.WeightsLabWarning, match="hyperparameter odd: nothing watched takes it"):
         current().tuning.take(at_once=True)
-    training.run()
+    assert training.lr == 0.2
+    assert edits() == [{"lr": [0.1, 0.2], "odd": [Odd.__qualname__] * 2}]
 
 
 # -- the hash --------------------------------------------------------------------
@@ -428,3 +430,17 @@ def test_a_file_of_hyperparameters_edits_the_training_and_keeps_no_pause(tmp_pat
     wait_until(lambda: current().safe_point() or optimizer.param_groups[0]["lr"] == 0.2)
     found = entries("hyperparameters")[-1]
     assert (found.actor, found.value) == ("file", '{"lr": [0.1, 0.2]}')
+
+
+def test_an_evaluation_that_was_asked_for_finds_the_hash_of_what_was_edited() -> None:
+    """Changes first, then the new hash, then what is done at the safe point, then the wait."""
+    training = Training()
+    training.run()
+    edit(lr=0.2)
+    current().control.pause("evaluation")
+    thread = training.beside()
+    wait_until(lambda: wl.status()["waiting"])
+    assert len(hashes()) == 2
+    wl.resume()
+    finish(thread)
+    assert len(hashes()) == 2

@@ -154,8 +154,8 @@ def _renew_workers(loader: Any, source: Source) -> None:
     live = loader.__dict__.get("_iterator")
     if live is None or not loader.num_workers or not loader.persistent_workers:
         return
-    batches: Any = getattr(live, "_index_sampler", None)
-    if slices_a_sampler(batches) and batches.batch_size != loader.batch_sampler.batch_size:
+    now, batches = loader.batch_sampler, getattr(live, "_index_sampler", None)
+    if now is not None and getattr(batches, "batch_size", None) != getattr(now, "batch_size", None):
         live._index_sampler = _drawn(loader, source)  # noqa: SLF001  # its next epoch draws from there
     if source.streams and loader.__dict__.get("_weightslab_skipped") != source.skipped_names:
         loader.__dict__["_iterator"] = None

@@ -64,10 +64,17 @@ class Live:
         """Groups of an optimizer that took the last edit of a setting."""
         self._awaited: dict[str, tuple[Any, list[Resizable]]] = {}
         """Keys of batch sizes: the size before, and the loaders that were asked."""
+        self._set_by: dict[tuple[int, Setting], tuple[str, Value]] = {}
+        """By optimizer: the key that set it in this round, and to what."""
 
     def apply(self, changes: Mapping[str, Change], step: int) -> None:
-        """Apply what changed to what takes it; the switch last, so that a pause finds it done."""
-        for key in sorted(changes, key=lambda key: key == IS_TRAINING):
+        """Apply what changed together to what takes it.
+
+        Where several keys mean one object (`optimizer.lr: ${lr}`) it is set once, by the
+        key with the longest prefix. The switch comes last, so that a pause finds it done.
+        """
+        self._set_by.clear()
+        for key in sorted(changes, key=lambda key: (key == IS_TRAINING, -key.count("."))):
             self._apply(key, changes[key], step)
 
     def note(self, key: str, value: Any, step: int) -> None:
@@ -127,7 +134,7 @@ class Live:
             self._awaited[key] = (change.before, [loaders[name] for name in taken])
             return None
         outcomes = {
-            name: self._outcome(name, optimizer, means.setting, before, after)
+            name: self._once(key, name, optimizer, means.setting, before, after)
             for name, optimizer in self._optimizers(means.name)
         }
         if not outcomes:
@@ -151,6 +158,25 @@ class Live:
             if name in (None, one):
                 found.setdefault(id(unwrapped(optimizer)[-1]), (one, optimizer))
         return list(found.values())
+
+    def _once(
+        self,
+        key: str,
+        name: str,
+        optimizer: Any,
+        setting: Setting,
+        before: Value | None,
+        after: Value,
+    ) -> Outcome:
+        place = (id(unwrapped(optimizer)[-1]), setting)
+        if place in self._set_by:
+            other, value = self._set_by[place]
+            same = value == after
+            return Outcome(same, None if same else f"{other} sets it, to {value!r}")
+        outcome = self._outcome(name, optimizer, setting, before, after)
+        if outcome.applied:
+            self._set_by[place] = (key, after)
+        return outcome
 
     def _outcome(
         self, name: str, optimizer: Any, setting: Setting, before: Value | None, after: Value

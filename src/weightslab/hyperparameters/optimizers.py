@@ -21,6 +21,8 @@ __all__ = ["Outcome", "set_held", "set_lr"]
 _IN_GROUPS = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")
 _IN_SCHEDULERS = ("base_lrs", "max_lrs", "_last_lr")
 _BETAS = {"beta1": 0, "beta2": 1}
+_CYCLED = frozenset(("momentum", "betas", "beta1"))
+"""What `OneCycleLR` and `CyclicLR` drive beside the learning rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,10 @@ def set_held(
     held = [_held(group, setting) for group in optimizer.param_groups]
     if all(value is None for value in held):
         return Outcome(False, f"{_class_of(optimizer)} has no {_words(setting)}", is_lacking=True)
+    if setting in _CYCLED and any(
+        vars(one).get("cycle_momentum") for one in schedulers_of(optimizer)
+    ):
+        return Outcome(False, f"a scheduler sets its {_words(setting)} with every step")
     if before is None and len({value for value in held if value is not None}) == 1:
         before = next(value for value in held if value is not None)
     takers = [at for at, value in enumerate(held) if value is not None and value == before]

@@ -10,7 +10,7 @@ from typing import Any
 from weightslab.hyperparameters.changes import MISSING
 from weightslab.hyperparameters.names import Setting
 
-__all__ = ["Refusal", "Value", "number", "valid", "worded"]
+__all__ = ["Refusal", "Value", "number", "text_of", "valid", "worded"]
 
 Value = float | int | bool | tuple[float, float]
 """What a setting is given: a number, a switch, or both betas."""
@@ -70,9 +70,17 @@ def number(value: Any) -> float | None:
         return None
 
 
+def text_of(value: Any) -> str:
+    """What an object says of itself, and its class where it fails to."""
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001  # an object of the user's
+        return type(value).__qualname__
+
+
 def worded(value: Any) -> str:
     """A value in a sentence."""
-    return "nothing" if value is MISSING else f"{value!r:.60}"
+    return "nothing" if value is MISSING else f"{text_of(value):.60}"
 
 
 def _refusal(expected: str, value: Any) -> Refusal:

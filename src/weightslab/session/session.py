@@ -289,10 +289,15 @@ class Session:
         if self.control.is_inside():
             return
         self._begin_step(waits=True)
-        paused = self.control.paused
+        stopped = self._is_stopped
         self.control.stop(self._errands)
-        if self._mode == "w" and (paused or self.tuning.is_ahead):
+        if self._mode == "w" and (stopped or self.tuning.is_ahead):
             self._name_experiment()
+
+    @property
+    def _is_stopped(self) -> bool:
+        """Whether no step follows before somebody resumes; an evaluation has its hash first."""
+        return self.control.paused and self.control.reasons != ("evaluation",)
 
     def _begin_step(self, *, waits: bool = False) -> None:
         self._training = True
@@ -301,7 +306,7 @@ class Session:
                 if self._ledger is None:
                     self._open()
                 self.tuning.take()
-                if not (waits and self.control.paused):
+                if not (waits and self._is_stopped):
                     self._name_experiment()
             except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
                 self._say_failed("nothing is recorded", error)

@@ -17,6 +17,7 @@ from weightslab.hyperparameters.changes import MISSING, Change
 from weightslab.hyperparameters.live import IS_TRAINING, Live
 from weightslab.hyperparameters.loaders import Resizable
 from weightslab.hyperparameters.store import Hyperparameters
+from weightslab.hyperparameters.values import text_of
 from weightslab.ledger import Ledger
 from weightslab.notices import Notices
 from weightslab.session.control import Control
@@ -122,13 +123,13 @@ class Tuning:
 
     def optimizers(self) -> Mapping[str, Any]:
         """Watched optimizers by name."""
-        return self._registry.optimizers
+        return dict(self._registry.optimizers)
 
     def loaders(self) -> Mapping[str, Resizable]:
         """Watched loaders by name."""
         watched = {
             name: getattr(getattr(loader, "weightslab", None), "sizing", None)
-            for name, loader in self._registry.loaders.items()
+            for name, loader in dict(self._registry.loaders).items()
         }
         return {name: sizing for name, sizing in watched.items() if sizing is not None}
 
@@ -201,7 +202,7 @@ class Tuning:
 def _as_json(changes: Mapping[str, Change]) -> str:
     """Changes as `{dotted key: [before, after]}`, in strict JSON."""
     pairs = {key: [_plain(one.before), _plain(one.after)] for key, one in changes.items()}
-    return json.dumps(pairs, default=repr)
+    return json.dumps(pairs, default=text_of)
 
 
 def _plain(value: Any) -> Any:
