@@ -289,6 +289,16 @@ def test_a_file_of_a_wrong_type_at_the_start(tmp_path: Path) -> None:
         _of_file(tmp_path / "c.yaml", OmegaConf.structured(Net))
 
 
+def test_a_comment_is_no_edit(tmp_path: Path) -> None:
+    """A version that says the same in other words wakes nobody."""
+    path = tmp_path / "c.yaml"
+    path.write_text("lr: 1")
+    hyperparameters = _of_file(path)
+    path.write_text("# ours\nlr: 1\n")
+    hyperparameters.look(settled)
+    assert not hyperparameters.told
+
+
 def test_an_edit_reaches_the_file_first(tmp_path: Path) -> None:
     """It is written in its place; links are written through; the echo changes nothing."""
     path = tmp_path / "c.yaml"

@@ -109,6 +109,7 @@ class Hyperparameters:
                 else:
                     if edit is not None:
                         self.source.accept(data)
+                    if edit is not None and not same(edit.before, edit.after):
                         self._post(edit)
         self.make_overdue()
 
