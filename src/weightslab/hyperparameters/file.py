@@ -182,9 +182,11 @@ class YamlFile:
         target = Path(os.path.realpath(self.path))
         temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
         try:
-            mode = target.stat().st_mode & 0o7777
+            owned = target.stat()
             with temporary.open("wb") as stream:
-                os.fchmod(stream.fileno(), mode)
+                with contextlib.suppress(OSError):  # only root gives a file to somebody else
+                    os.fchown(stream.fileno(), owned.st_uid, owned.st_gid)
+                os.fchmod(stream.fileno(), owned.st_mode & 0o7777)
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
