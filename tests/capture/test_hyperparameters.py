@@ -9,6 +9,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 import weightslab as wl
 from tests.hyperparameters.support import until
@@ -135,3 +136,31 @@ def test_a_closed_session_follows_nothing(tmp_path: Path) -> None:
     path.write_text("lr: 3")
     session.hyperparameters.take()
     assert hp.lr == 2
+
+
+class _Rates(Dataset[float]):
+    """Items that say which learning rate their worker sees."""
+
+    def __init__(self, hp: DictConfig) -> None:
+        self.hp = hp
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> float:
+        return float(self.hp.lr)
+
+
+def test_workers_are_forked_while_a_file_is_followed(tmp_path: Path) -> None:
+    """A worker reads the handle as it stood when it was forked, and nothing of ours is in its way.
+
+    The next epoch's workers see what was written meanwhile.
+    """
+    path = tmp_path / "c.yaml"
+    path.write_text("lr: 1")
+    hp = wl.watch_or_edit(path, flag="hp", poll_interval=0.01)
+    loader = wl.watch_or_edit(DataLoader(_Rates(hp), num_workers=2), flag="data", append_ids=False)
+    assert [float(batch) for batch in loader] == [1.0] * 4
+    path.write_text("lr: 2")
+    until(lambda: hp.lr == 2)
+    assert [float(batch) for batch in loader] == [2.0] * 4
