@@ -61,6 +61,7 @@ HOMES = {
     "starlette": {"studio"},
     "uvicorn": {"studio"},
     "omegaconf": {"hyperparameters"},
+    "yaml": {"hyperparameters"},
     "sklearn": {"demo"},
     "lightning": {"weightslab_lightning"},
     "accelerate": {"weightslab_lightning"},

@@ -214,6 +214,14 @@ def test_a_missing_file_without_defaults(tmp_path: Path) -> None:
         YamlFile(tmp_path / "none.yaml", None, Notices())
 
 
+def test_an_empty_file_at_the_start(path: Path) -> None:
+    """With defaults they hold; without, there is nothing to begin with."""
+    path.write_text("# to be filled\n")
+    assert YamlFile(path, {"lr": 1}, Notices()).tree == {}
+    with pytest.raises(InputError, match="is empty"):
+        YamlFile(path, None, Notices())
+
+
 def test_a_missing_file_with_defaults(tmp_path: Path) -> None:
     """The defaults hold, which is said, until it is there."""
     with pytest.warns(WeightsLabWarning, match="the defaults hold until it is there"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ValidationError
@@ -18,6 +19,7 @@ from weightslab.hyperparameters.handle import (
     raw_tree,
     resolved_tree,
 )
+from weightslab.hyperparameters.paths import laid_over
 
 
 def test_a_dict_is_copied() -> None:
@@ -103,6 +105,15 @@ def test_a_copy_shares_the_objects() -> None:
     lock = threading.Lock()
     handle = hyperparameters_handle({"a": {"lock": lock}})
     assert copied(handle).a.lock is lock
+
+
+def test_an_array_is_a_value() -> None:
+    """What compares element by element is read, copied and laid over like anything else."""
+    array = np.zeros(2)
+    tree, failed = resolved_tree(hyperparameters_handle({"a": array}))
+    assert tree["a"] is array
+    assert failed == {}
+    assert laid_over({"a": 1}, {"a": array})["a"] is array
 
 
 def test_copying_disturbs_no_reader() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import pickle
 import threading
@@ -242,6 +243,15 @@ def test_a_listener_that_fails_is_said_once_and_counted() -> None:
     assert len(heard) == 2
 
 
+def test_a_listener_may_edit() -> None:
+    """What it edits is seen at the next take, and nobody waits for anybody."""
+    hyperparameters = _of({"lr": 1, "wd": 1})
+    hyperparameters.listeners.append(lambda _: hyperparameters.edit({"wd": 2}))
+    hyperparameters.edit({"lr": 2})
+    hyperparameters.tell(hyperparameters.take())
+    assert hyperparameters.take() == {"wd": Change(1, 2)}
+
+
 # -- a file -------------------------------------------------------------------------------
 
 
@@ -262,7 +272,22 @@ def test_a_file_is_followed(tmp_path: Path) -> None:
     until(lambda: opt.lr == 2)
     assert opt == {"lr": 2, "wd": 9, "eps": 3}
     hyperparameters.close()
-    assert not any(t.name == "weightslab-hyperparameters" for t in threading.enumerate())
+    assert not _followed()
+
+
+def test_a_file_is_followed_for_as_long_as_somebody_holds_us(tmp_path: Path) -> None:
+    """A session that is gone without being closed leaves no thread."""
+    (tmp_path / "c.yaml").write_text("lr: 1")
+    hyperparameters = _of_file(tmp_path / "c.yaml")
+    hyperparameters.follow(lambda: False)
+    assert _followed()
+    del hyperparameters
+    until(lambda: not _followed())
+
+
+def _followed() -> bool:
+    gc.collect()
+    return any(thread.name == "weightslab-hyperparameters" for thread in threading.enumerate())
 
 
 def test_a_version_that_does_not_fit(tmp_path: Path) -> None:
@@ -287,6 +312,16 @@ def test_a_file_of_a_wrong_type_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("layers: two")
     with pytest.raises(InputError, match=r"c\.yaml: .*two"):
         _of_file(tmp_path / "c.yaml", OmegaConf.structured(Net))
+
+
+def test_a_comment_is_no_edit(tmp_path: Path) -> None:
+    """A version that says the same in other words wakes nobody."""
+    path = tmp_path / "c.yaml"
+    path.write_text("lr: 1")
+    hyperparameters = _of_file(path)
+    path.write_text("# ours\nlr: 1\n")
+    hyperparameters.look(settled)
+    assert not hyperparameters.told
 
 
 def test_an_edit_reaches_the_file_first(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class YamlFile:
         defaults: what lies under it.
 
     Raises:
-        InputError: it is not there and nothing lies under it, or it cannot be used.
+        InputError: it is not there, or empty, and nothing lies under it, or it cannot be used.
     """
 
     def __init__(
@@ -63,7 +63,13 @@ class YamlFile:
             self.state = "missing"
             self._say_missing("the defaults hold")
         else:
-            self.tree, self._digest = tree_of_yaml(data, str(self.path)) or {}, _digest(data)
+            tree = tree_of_yaml(data, str(self.path))
+            if tree is None and defaults is None:
+                raise self._is_empty()
+            self.tree, self._digest = tree or {}, _digest(data)
+
+    def _is_empty(self) -> InputError:
+        return InputError(f"{self.path} is empty: expected `key: value` lines; {{}} for none")
 
     # -- what others wrote ------------------------------------------------------------
 
@@ -118,7 +124,7 @@ class YamlFile:
         tree = tree_of_yaml(data, str(self.path))
         if tree is None:
             # An editor that died, or a full disk: nobody means to unset everything so.
-            raise InputError(f"{self.path} is empty: expected `key: value` lines; {{}} for none")
+            raise self._is_empty()
         return Edit(self._over_defaults(self.tree), self._over_defaults(tree), "file")
 
     def _over_defaults(self, tree: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -182,9 +188,11 @@ class YamlFile:
         target = Path(os.path.realpath(self.path))
         temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
         try:
-            mode = target.stat().st_mode & 0o7777
+            owned = target.stat()
             with temporary.open("wb") as stream:
-                os.fchmod(stream.fileno(), mode)
+                with contextlib.suppress(OSError):  # only root gives a file to somebody else
+                    os.fchown(stream.fileno(), owned.st_uid, owned.st_gid)
+                os.fchmod(stream.fileno(), owned.st_mode & 0o7777)
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())

@@ -102,7 +102,7 @@ def _resolved(node: Any, above: tuple[Any, ...], failed: dict[str, str]) -> dict
     tree = raw_tree(node)
     for key, written in tree.items():
         try:
-            if written == "???":
+            if isinstance(written, str) and written == "???":  # an array would compare itself
                 continue
             value = node[key]
             if not OmegaConf.is_config(value):

@@ -20,7 +20,7 @@ def laid_over(under: Mapping[Any, Any], over: Mapping[Any, Any]) -> dict[Any, An
         below = merged.get(key)
         if isinstance(value, Mapping) and isinstance(below, Mapping):
             merged[key] = laid_over(below, value)
-        elif key not in merged or value != "???":
+        elif key not in merged or not (isinstance(value, str) and value == "???"):
             merged[key] = value
     return merged
 

@@ -39,7 +39,8 @@ class Hyperparameters:
     The script reads and writes the handle as it likes. What comes from elsewhere (a file, a
     client) is tried on a copy where it arrives, and made by `take`, which the training thread
     calls between two steps: a step sees one version of them all. Where nobody takes (a loop
-    without a safe point, a notebook), an edit is made by whoever brings it.
+    without a safe point, a notebook, a training that ended or hangs: nobody for 2 s, and for
+    three steps), an edit is made by whoever brings it.
 
     Args:
         handle: what the script holds.
@@ -111,6 +112,7 @@ class Hyperparameters:
                 else:
                     if edit is not None:
                         self.source.accept(data)
+                    if edit is not None and not same(edit.before, edit.after):
                         self._post(edit)
         self.make_overdue()
 
