@@ -58,6 +58,16 @@ def watch_or_edit(
     `on_change` is called on the training thread with a dict of changes by dotted key, such
     as `{"optimizer.lr": Change(before=0.1, after=0.01)}`.
 
+    Whoever edits them, what watched objects take is applied before the next training step:
+    `lr` (and what schedulers hold of it, by the same factor), `weight_decay`, `momentum`,
+    `betas`, `beta1` and `beta2` of watched optimizers where they held the former value;
+    `batch_size` of watched training loaders, from their next epoch on; `is_training`, which
+    is one switch with `wl.pause` and `wl.resume`. Usual other spellings (`learning_rate`,
+    `wd`) and prefixes (`optimizer.lr`, `data.batch_size`) are understood; a prefix that is
+    the name of a watched optimizer or loader means that one. `wl.status()` shows what was
+    requested beside what is applied, and why not; every edit is in the journal, and opens a
+    new experiment hash.
+
     Raises:
         UnknownOptionError: a flag or an option that does not exist.
         InputError: an object that is not what the flag says, a flag that is missing, or a file
