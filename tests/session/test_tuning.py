@@ -444,3 +444,52 @@ def test_an_evaluation_that_was_asked_for_finds_the_hash_of_what_was_edited() ->
     wl.resume()
     finish(thread)
     assert len(hashes()) == 2
+
+
+def test_whoever_edits_and_pauses_at_once_the_handle_and_the_status_agree() -> None:
+    """Four threads edit, pause and resume a training that runs; all ends in one state.
+
+    Every edit is applied in the order of the journal, and the last one holds.
+    """
+    training = Training()
+    clients = [
+        lambda turn: wl.pause() if turn % 2 else wl.resume(),
+        lambda turn: edit(is_training=bool(turn % 3)),
+        lambda turn: edit(lr=0.1 * (1 + turn % 5), note=str(turn)),
+        lambda turn: setattr(training.hp, "note", f"n{turn}"),
+    ]
+    over = threading.Event()
+    failed: list[BaseException] = []
+
+    def act(client: Callable[[int], object]) -> None:
+        try:
+            for turn in range(40):
+                client(turn)
+        except BaseException as error:  # noqa: BLE001
+            failed.append(error)
+
+    def train() -> None:
+        while not over.is_set():
+            training.run()
+
+    trainer = threading.Thread(target=train, daemon=True)
+    trainer.start()
+    threads = [threading.Thread(target=act, args=(client,), daemon=True) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        finish(thread)
+    wl.resume()
+    edit(lr=0.7)
+    wait_until(lambda: edited("lr")["applied"] == 0.7 and not wl.status()["paused"])
+    over.set()
+    finish(trainer)
+    assert failed == []
+    assert training.hp.is_training is True
+    assert training.lr == pytest.approx(0.7)
+    values = {"lr": 0.1, "is_training": True, "note": "a"}
+    for changes in edits():
+        for key, (before, after) in changes.items():
+            assert values[key] == before
+            values[key] = after
+    assert values == {"lr": 0.7, "is_training": True, "note": training.hp.note}
