@@ -186,16 +186,35 @@ def test_zero_and_back_leaves_the_biases_without_weight_decay() -> None:
     assert held == [0.2, 0]
 
 
+class Busy(Loader):
+    """A loader in the middle of an epoch of batches of 8."""
+
+    current = 8  # type: ignore[assignment]
+
+
 def test_a_batch_size_holds_from_the_next_epoch_on() -> None:
-    """Until then the former one is shown as applied."""
-
-    class Busy(Loader):
-        current = 8  # type: ignore[assignment]
-
+    """Until then the one of the epoch under way is shown as applied, however often it changed."""
     scene = Scene()
-    scene.sizes["train"] = Busy(8)
-    shown = scene.edit("bs", 8, 16)
-    assert (shown["requested"], shown["applied"]) == (16, 8)
-    assert shown["why"] == "from the next epoch on"
-    Busy.current = 16  # type: ignore[assignment]
-    assert scene.live.describe()["bs"]["applied"] == 16
+    busy = scene.sizes["train"] = Busy(8)
+    for before, after in ((8, 16), (16, 32)):
+        shown = scene.edit("bs", before, after)
+        assert (shown["requested"], shown["applied"]) == (after, 8)
+        assert shown["why"] == "from the next epoch on"
+    busy.current = 32  # type: ignore[misc]
+    assert scene.live.describe()["bs"]["applied"] == 32
+    assert scene.live.describe()["bs"]["why"] is None
+
+
+def test_a_loader_that_raises_costs_only_its_own_edit() -> None:
+    """A sampler of the user's may do so when it is asked; what else was edited is applied."""
+
+    class Raising(Loader):
+        def resize(self, size: int) -> None:
+            raise RuntimeError(f"not {size}")
+
+    scene = Scene(optimizer=sgd())
+    scene.sizes["train"] = Raising(8)
+    scene.live.apply({"bs": Change(8, 16), "lr": Change(0.1, 0.2)}, 1)
+    shown = scene.live.describe()
+    assert (shown["bs"]["applied"], shown["bs"]["why"]) == (8, "RuntimeError: not 16")
+    assert shown["lr"]["applied"] == rate(scene.held["optimizer"]) == 0.2

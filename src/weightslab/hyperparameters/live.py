@@ -77,11 +77,6 @@ class Live:
         for key in sorted(changes, key=lambda key: (key == IS_TRAINING, -key.count("."))):
             self._apply(key, changes[key], step)
 
-    def note(self, key: str, value: Any, step: int) -> None:
-        """Know of a value that was written into the handle because it holds already."""
-        self._valid[key] = value
-        self._standing[key] = Standing(value, value, step)
-
     def _apply(self, key: str, change: Change, step: int) -> None:
         optimizers, loaders = self._watched.optimizers(), self._watched.loaders()
         means = meaning(key, optimizers=optimizers, loaders=loaders)
@@ -107,6 +102,9 @@ class Live:
             self._say(
                 (key, why), f"hyperparameter {key} = {worded(change.after)} is not applied: {why}"
             )
+        except Exception as error:  # noqa: BLE001  # objects of the user's; others are edited still
+            why = f"{type(error).__name__}: {error}"
+            self._say((key, why), f"hyperparameter {key} is not applied, for an error: {why}")
         self._standing[key] = Standing(change.after, applied, when, why)
 
     def _before(self, key: str, setting: Setting, change: Change) -> Value | None:
@@ -131,7 +129,10 @@ class Live:
             assert isinstance(after, int)
             loaders = self._watched.loaders()
             taken = resized(loaders, means.name, None if before is None else int(before), after)  # type: ignore[arg-type]
-            self._awaited[key] = (change.before, [loaders[name] for name in taken])
+            former, waiting = self._awaited.get(key, (None, []))
+            if not any(map(_waits, waiting)):
+                former = change.before
+            self._awaited[key] = (former, [loaders[name] for name in taken])
             return None
         outcomes = {
             name: self._once(key, name, optimizer, means.setting, before, after)
@@ -202,7 +203,7 @@ class Live:
     def _described(self, key: str, standing: Standing) -> dict[str, Any]:
         applied, why = standing.applied, standing.why
         former, loaders = self._awaited.get(key, (None, []))
-        if why is None and any(one.current != one.batch_size for one in loaders):
+        if why is None and any(map(_waits, loaders)):
             applied, why = former, "from the next epoch on"
         return {
             "requested": _shown(standing.requested),
@@ -210,6 +211,11 @@ class Live:
             "step": standing.step,
             "why": why,
         }
+
+
+def _waits(loader: Resizable) -> bool:
+    """Whether a loader has a size that it takes with its next epoch."""
+    return loader.current != loader.batch_size
 
 
 class _NoTakerError(Refusal):

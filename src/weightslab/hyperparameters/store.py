@@ -179,9 +179,9 @@ class Hyperparameters:
 
         On the training thread, or where nobody trains, it is made at once, else when the
         training thread takes it. Where a file is the source, it is written there first:
-        scalars, and lists in brackets, in their place, so that comments stay; for anything
-        else the file is written anew without comments, which is said. Without `to_file` the
-        edit is one of this launch, and the file keeps what it says.
+        scalars and items of lists in their place, so that comments stay; for anything else
+        the file is written anew without comments, which is said. Without `to_file` the edit
+        is one of this launch, and the file keeps what it says.
 
         Raises:
             UnknownOptionError: a key that is not there; the nearest one is named.

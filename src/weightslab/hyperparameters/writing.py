@@ -49,11 +49,11 @@ def _take_out(tree: Any, path: Path) -> None:
 def changed_yaml(
     data: bytes, name: str, changes: Mapping[Path, Any | Missing]
 ) -> tuple[bytes, bool]:
-    """YAML with values changed, and whether everything else stands as it stood.
+    """YAML with values changed, and whether every comment still stands.
 
-    A scalar and a list in brackets are replaced where they stand; a new key gets a line of its
-    own. What cannot be said so (a block of lines, an anchor that others use, a key that goes)
-    is written anew as a whole: then comments are lost, and the second value is false.
+    A scalar, a list in brackets and the items of a list in lines are replaced where they
+    stand; a new key gets a line of its own. What cannot be said so (text in lines, a list in
+    lines that grows, an anchor that others use, a key that goes) is written anew as a whole.
 
     Raises:
         InputError: `data` is no YAML, or a value cannot be written as YAML.
@@ -69,7 +69,7 @@ def changed_yaml(
     anew = _written(wanted).encode()
     if not _says(anew, name, wanted):
         raise InputError(f"these values cannot be written as YAML: {sorted(map(str, changes))}")
-    return anew, False
+    return anew, b"#" not in data
 
 
 def _says(data: bytes, name: str, wanted: Mapping[Any, Any]) -> bool:
@@ -105,41 +105,59 @@ def _inline(value: Any) -> str | None:
 
 
 def _replaced(text: str, path: Path, value: Any) -> str | None:
-    """The text with one value changed; None where that needs more than a line."""
-    written = _inline(value)
+    """The text with one value changed; None where that needs more than its lines."""
     bom = _BOM if text.startswith(_BOM) else ""
     text = text.removeprefix(_BOM)
     node: Any = yaml.compose(text, yaml.SafeLoader)
-    if written is None:
-        return None
-    if node is None and len(path) == 1:
-        return bom + _with_line(text, None, f"{path[0]}: {written}")
     line: int | None = None
     for depth, key in enumerate(path):
-        if not isinstance(node, yaml.MappingNode):
+        if node is not None and not isinstance(node, yaml.MappingNode):
             return None
-        pair = next((p for p in node.value if p[0].value == str(key)), None)
+        pairs = [] if node is None else node.value
+        pair = next((pair for pair in pairs if pair[0].value == str(key)), None)
         if pair is None:
-            is_last = depth == len(path) - 1 and not node.flow_style
-            column = node.start_mark.column
-            return (
-                bom + _with_line(text, line, f"{' ' * column}{key}: {written}") if is_last else None
-            )
+            lines = _new_lines(node, path[depth:], value)
+            return None if lines is None else bom + _with_lines(text, line, lines)
         line, node = pair[0].end_mark.line + 1, pair[1]
-    if isinstance(node, yaml.ScalarNode) and node.style in {"|", ">"}:
+    spans = _spans(node, value)
+    if spans is None:
         return None
-    if not isinstance(node, yaml.ScalarNode) and not node.flow_style:
-        return None
-    start, end = node.start_mark.index, node.end_mark.index
-    return bom + text[:start] + (" " if start == end else "") + written + text[end:]
+    for start, end, written in reversed(spans):
+        text = text[:start] + (" " if start == end else "") + written + text[end:]
+    return bom + text
 
 
-def _with_line(text: str, at: int | None, line: str) -> str:
-    """The text with a new line before the line `at`, or at its end."""
+def _new_lines(node: Any, keys: Path, value: Any) -> list[str] | None:
+    """Lines for keys that are not there, of a mapping in lines; None where it is in brackets."""
+    written = _inline(value)
+    if written is None or (node is not None and node.flow_style):
+        return None
+    column = 0 if node is None else node.start_mark.column
+    lines = [f"{' ' * (column + 2 * depth)}{key}:" for depth, key in enumerate(keys)]
+    lines[-1] += f" {written}"
+    return lines
+
+
+def _spans(node: Any, value: Any) -> list[tuple[int, int, str]] | None:
+    """Which parts of the text become what, in order; None where whole lines would have to."""
+    in_lines = isinstance(node, yaml.SequenceNode) and not node.flow_style
+    if in_lines and isinstance(value, (list, tuple)) and len(value) == len(node.value):
+        parts = [_spans(item, one) for item, one in zip(node.value, value, strict=True)]
+        return None if None in parts else [span for part in parts if part for span in part]
+    written = _inline(value)
+    is_text_in_lines = isinstance(node, yaml.ScalarNode) and node.style in {"|", ">"}
+    is_lines = not isinstance(node, yaml.ScalarNode) and not node.flow_style
+    if written is None or is_text_in_lines or is_lines:
+        return None
+    return [(node.start_mark.index, node.end_mark.index, written)]
+
+
+def _with_lines(text: str, at: int | None, new: list[str]) -> str:
+    """The text with new lines before the line `at`, or at its end."""
     ending = "\r\n" if "\r\n" in text else "\n"
     lines = text.splitlines(keepends=True)
     at = len(lines) if at is None else at
     if lines and at == len(lines) and not lines[-1].endswith("\n"):
         lines[-1] += ending
-    lines.insert(at, line + ending)
+    lines[at:at] = [line + ending for line in new]
     return "".join(lines)
