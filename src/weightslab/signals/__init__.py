@@ -1,0 +1,1 @@
+"""Signals that a user defines: what they are, and what fires them."""
