@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -45,19 +45,21 @@ def known_ids(session: Session, sample_id: object) -> list[str] | None:
     return [full.get(name, name) for name in asked]
 
 
-def say_unknown_signals(session: Session, asked: Iterable[str] | None, kind: Kind) -> None:
+def say_unknown_signals(session: Session, asked: Collection[str] | None, kind: Kind) -> None:
     """Say which of the signals that were asked for nobody has saved at this layer."""
+    if not asked:
+        return
     known = {
         name for view in session.ledger.views() for name in view.store.history.signal_names(kind)
     }
-    for name in asked or ():
+    for name in asked:
         if name not in known:
             _say(session, f"{kind} signal", name, known)
 
 
-def say_unknown_hashes(session: Session, asked: Iterable[str] | None) -> None:
+def say_unknown_hashes(session: Session, asked: Collection[str] | None) -> None:
     """Say which of the experiment hashes that were asked for have no values."""
-    if asked is None:
+    if not asked:
         return
     known = set(filter(None, (session.ledger.experiment_hash,)))
     for view in session.ledger.views():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from weightslab.ledger import Ledger
 from weightslab.ledger.log.records import Floats
+from weightslab.signals.firing import Firing
 from weightslab.types import Rows
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class Recording:
             self._diverted[threading.get_ident()].samples(signals, rows, step=step, log=log)
             return
         self._ledger().append_samples(signals, rows, step=step, log=log)
+        if (firing := Firing.current()) is not None:
+            firing.forget(signals)
         if self.listener is not None:
             self.listener.heard(signals, rows, None, step)
 

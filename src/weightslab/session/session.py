@@ -26,6 +26,7 @@ from weightslab.session.folder import RunFolder, folder_path
 from weightslab.session.recording import Recording
 from weightslab.session.registry import Registry
 from weightslab.session.resolve import resolve_rows
+from weightslab.signals.firing import Firing
 from weightslab.types import BatchIds, Rows
 
 __all__ = ["Session"]
@@ -133,6 +134,13 @@ class Session:
         if not self.registry.attached:
             with self._lock:
                 self.registry.attach_sources()
+        return ledger
+
+    def settled(self) -> Ledger:
+        """The ledger as a reading verb takes it: with all that signals have done by now."""
+        ledger = self.ledger
+        if (firing := Firing.current(ledger)) is not None:
+            firing.apply()
         return ledger
 
     def _open(self) -> Ledger:
