@@ -41,8 +41,6 @@ def aligned(
     columns = np.arange(width)
     held = columns < counts[:, None]
     places = np.where(held, starts[:, None] + columns, 0)
-    if not len(steps):
-        places = np.zeros((len(counts), 0), np.int64)
     return SignalHistory(
         np.where(held, steps[places], 0).astype(np.int64),
         np.where(held, values[places], np.zeros(1, values.dtype)),

@@ -64,8 +64,9 @@ def _array(value: Any) -> Floats:
             f"it must return numbers [B], one for each value; it returned "
             f"{type(value).__name__} of {array.dtype}"
         )
-    narrow = array.dtype.kind == "f" and array.dtype.itemsize <= 4
-    return array.astype(np.float32 if narrow else np.float64)
+    if array.dtype.kind == "f" and array.dtype.itemsize <= 4:
+        return array.astype(np.float32)
+    return array.astype(np.float64)
 
 
 def _check_length(shape: tuple[int, ...], count: int) -> None:

@@ -57,9 +57,7 @@ class Trail:
         """Number of the value that the ring begins with: values were missed before it."""
         self._ring: RecentRing = ring_of(self._counted(pieces), launch)
 
-    def _counted(
-        self, pieces: Iterable[tuple[object, Chunk]]
-    ) -> Iterator[tuple[object, Chunk]]:
+    def _counted(self, pieces: Iterable[tuple[object, Chunk]]) -> Iterator[tuple[object, Chunk]]:
         for experiment, piece in pieces:
             places = piece.columns["sample"]
             if len(places):
@@ -95,9 +93,7 @@ class Trail:
         self._ring.put(places, step, values)
         np.add.at(self._ends, places, 1)
 
-    def last(
-        self, places: Places, earlier: npt.NDArray[np.int64], n: int
-    ) -> SignalHistory | None:
+    def last(self, places: Places, earlier: npt.NDArray[np.int64], n: int) -> SignalHistory | None:
         """The last `n` values that came before number `earlier` [B]; None if some are not here."""
         self._make_room(places)
         counts = np.minimum(earlier, n)
