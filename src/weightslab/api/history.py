@@ -141,8 +141,8 @@ def _trajectories(session: Session, sample_id: str, signals: list[str] | None) -
     """Everything of one sample; inside a signal, from the one read for its batch."""
     only = signals[0] if signals is not None and len(signals) == 1 else None
     home = session.home
-    firing = Firing.current()
-    if firing is not None and only is not None and firing.ledger is session.ledger:
+    firing = Firing.current(session.ledger)
+    if firing is not None:
         read = firing.history(sample_id, only, home)
         if read is not None:
             return read

@@ -45,7 +45,7 @@ class Firing:
         self.step = step
         self._outer: Firing | None = None
         self._edits: EditGroup | None = None
-        self._read: dict[str, list[list[Trajectory]]] = {}
+        self._read: dict[str | None, list[list[Trajectory]]] = {}
 
     @staticmethod
     def current(ledger: Ledger | None = None) -> Firing | None:
@@ -90,7 +90,9 @@ class Firing:
             ReadOnlyError: the ledger was opened for reading, or is closed.
         """
         if self._edits is None:
-            self._edits = EditGroup(self.ledger.edit, self.ledger.ids, actor="signal")
+            ledger = self.ledger
+            ledger.check_writable()
+            self._edits = EditGroup(lambda: ledger.edit, ledger.ids, actor="signal")
         return self._edits
 
     def apply(self) -> None:
@@ -113,8 +115,8 @@ class Firing:
 
     # -- history --------------------------------------------------------------
 
-    def history(self, sample_id: str, signal: str, home: str) -> list[Trajectory] | None:
-        """A sample's history in a signal, every writer's; None for one outside of the batch.
+    def history(self, sample_id: str, signal: str | None, home: str) -> list[Trajectory] | None:
+        """A sample's history in a signal (None: in all); None for a sample outside of the batch.
 
         The first call for a signal reads it for the whole batch: later ones see that moment.
         `home` is the split that a bare id means to other writers.
@@ -131,5 +133,5 @@ class Firing:
 
     def forget(self, signals: Iterable[str]) -> None:
         """This thread has saved values of these signals: what was read of them is old."""
-        for signal in signals:
+        for signal in (None, *signals):
             self._read.pop(signal, None)

@@ -27,7 +27,7 @@ from weightslab.ledger.writer import EDIT_NOTICE, Writer
 from weightslab.notices import Notices
 from weightslab.types import Rows
 
-__all__ = ["Editor", "counted"]
+__all__ = ["Editor"]
 
 _EDITS = frozenset(("tag", "category", "register", "discard"))
 """Verbs that other processes want to know of at once."""
@@ -83,7 +83,7 @@ class Editor:
                 previous = np.full(len(changed), int(not present), np.int32)
                 self.enter("tag", tag, _text(present), changed, previous, actor=actor)
         if durable:
-            self.flush(f"the tag {tag!r} of {counted(len(changed))}", len(changed))
+            self.flush(f"the tag {tag!r} of {_counted(len(changed))}", len(changed))
         return len(changed)
 
     def discard(
@@ -99,7 +99,7 @@ class Editor:
                 self.enter("discard", None, _text(discarded), changed, previous, actor=actor)
         if durable:
             what = "the discard of" if discarded else "bringing back"
-            self.flush(f"{what} {counted(len(changed))}", len(changed))
+            self.flush(f"{what} {_counted(len(changed))}", len(changed))
         return len(changed)
 
     def register_category(
@@ -151,7 +151,7 @@ class Editor:
                 self.enter("category", tag, value, unique[moved], codes[moved], actor=actor)
         changed = int(np.count_nonzero(moved))
         if durable:
-            self.flush(f"{value!r} as {tag!r} of {counted(changed)}", changed)
+            self.flush(f"{value!r} as {tag!r} of {_counted(changed)}", changed)
         return changed
 
     def held(self, key: Key, rows: Sequence[int]) -> list[str | None]:
@@ -295,7 +295,7 @@ class Editor:
         return bool(column.at(np.array([row], np.int32))[0] == column.code(value))
 
 
-def counted(samples: int) -> str:
+def _counted(samples: int) -> str:
     """So many samples, in words."""
     return f"{samples} sample{'s' * (samples != 1)}"
 

@@ -6,11 +6,11 @@ a dictionary; nothing is written where the value stays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from weightslab.ledger.edits.editor import Editor, counted
+from weightslab.ledger.edits.editor import Editor
 from weightslab.ledger.edits.merged import Key
 from weightslab.ledger.ids.ids import IdStore
 from weightslab.types import Rows
@@ -26,8 +26,9 @@ class EditGroup:
     kill. `finish` also brings it to the disk. Not safe for several threads.
     """
 
-    def __init__(self, editor: Editor, ids: IdStore, *, actor: str) -> None:
+    def __init__(self, editor: Callable[[], Editor], ids: IdStore, *, actor: str) -> None:
         self._editor = editor
+        """Gives the editor, or refuses when the ledger is closed."""
         self._ids = ids
         self._actor = actor
         self._wanted: dict[Key, dict[int, str | None]] = {}
@@ -36,7 +37,7 @@ class EditGroup:
         self._unseen: dict[int, str] = {}
         """Ids of rows whose sample nobody has seen: it may get another row meanwhile."""
         self._changed = 0
-        """Samples that were changed and not flushed."""
+        """Values of samples that were changed and not flushed."""
 
     def __contains__(self, key: Key) -> bool:
         """Whether an edit of this tag, category or discard waits here."""
@@ -49,7 +50,7 @@ class EditGroup:
             wanted = self._wanted[key] = {}
         self._mentioned.setdefault((key, value), [])
         changed = 0
-        for row, held in zip(rows, self._editor.held(key, rows), strict=True):
+        for row, held in zip(rows, self._editor().held(key, rows), strict=True):
             if wanted.get(row, held) != value:
                 changed += 1
             wanted[row] = value
@@ -64,6 +65,7 @@ class EditGroup:
         """Put what was collected into the journal and the table."""
         if not self._mentioned:
             return
+        editor = self._editor()
         mentioned, wanted, unseen = self._mentioned, self._wanted, self._unseen
         self._mentioned, self._wanted, self._unseen = {}, {}, {}
         moved = {row: self._ids.find(name) for row, name in unseen.items()}
@@ -71,14 +73,14 @@ class EditGroup:
             for row, value in values.items():
                 now = moved.get(row) if moved else None
                 mentioned[key, value].append(row if now is None else now)
-        self._editor.look()
+        editor.look()
         for (key, value), rows in mentioned.items():
             found = np.array(rows, np.int32)
-            self._changed += self._editor.put(key, found, value, actor=self._actor, durable=False)
+            self._changed += editor.put(key, found, value, actor=self._actor, durable=False)
 
     def finish(self) -> None:
         """Apply what is left, and flush everything to the disk, if anything has changed."""
         self.apply()
         changed, self._changed = self._changed, 0
         if changed:
-            self._editor.flush(f"the edits of a {self._actor} to {counted(changed)}", changed)
+            self._editor().flush(f"what a {self._actor} edited ({changed} values)", changed)
