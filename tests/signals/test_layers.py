@@ -23,9 +23,7 @@ def test_later_values_are_no_history(ahead: int, flush: bool) -> None:
     gate = Gate()
     lengths: list[list[int]] = []
 
-    @wl.signal(
-        name="x", subscribe_to="loss", include_history=True, include_history_metadata=True
-    )
+    @wl.signal(name="x", subscribe_to="loss", include_history=True, include_history_metadata=True)
     def x(ctx: Any) -> float:
         gate()
         ages = [entry["model_age"] for entry in ctx.subscribed_history]
@@ -56,7 +54,9 @@ def test_the_last_ones_of_a_batch() -> None:
             assert last.counts.tolist() == np.minimum(whole.counts, n).tolist()
             for at, count in enumerate(last.counts):
                 own = whole.counts[at]
-                assert last.steps[at, :count].tolist() == whole.steps[at, own - count : own].tolist()
+                assert (
+                    last.steps[at, :count].tolist() == whole.steps[at, own - count : own].tolist()
+                )
                 assert last.values[at, :count].tolist() == last.steps[at, :count].tolist()
         checked.append(int(whole.counts.max()))
 
@@ -140,13 +140,9 @@ def test_no_history_is_kept_that_nobody_reads() -> None:
 def test_a_throttled_history_is_whole() -> None:
     """Between its firings values are kept, too, however rarely it fires."""
 
-    @wl.signal(
-        name="sum", subscribe_to="loss", compute_every_n_steps=7, include_history=True
-    )
+    @wl.signal(name="sum", subscribe_to="loss", compute_every_n_steps=7, include_history=True)
     def total(ctx: Any) -> float:
         return sum(entry["signal_value"] for entry in ctx.subscribed_history)
 
     save(range(70), ["a"])
-    assert series("sum") == {
-        "a": [(step, float(sum(range(step)))) for step in range(6, 70, 7)]
-    }
+    assert series("sum") == {"a": [(step, float(sum(range(step)))) for step in range(6, 70, 7)]}

@@ -50,9 +50,7 @@ def test_signals_of_one_save_come_in_its_order() -> None:
 def test_a_result_that_is_none_fires_nobody() -> None:
     """Whoever subscribes to a signal gets the samples that have a value, and their own values."""
     calls: list[str] = []
-    wl.signal(name="odd", subscribe_to="loss")(
-        lambda ctx: 9.0 if ctx.sample_id == "b" else None
-    )
+    wl.signal(name="odd", subscribe_to="loss")(lambda ctx: 9.0 if ctx.sample_id == "b" else None)
     wl.signal(name="after", subscribe_to="odd")(
         lambda ctx: calls.append(f"{ctx.sample_id}={ctx.subscribed_value}")
     )
@@ -186,7 +184,7 @@ def test_values_of_instances() -> None:
 
 
 def test_values_of_a_curve() -> None:
-    """A plain number fires once, without a sample, with all of its history; log=False keeps none."""
+    """A plain number fires once, without a sample, with its history; log=False keeps no curve."""
     seen: list[Any] = []
 
     @wl.signal(

@@ -185,8 +185,10 @@ def _checked_signals(signals: Any) -> dict[str, Any]:
 
 
 def _step_of(session: Session, iteration: OpenIteration | None, step: Any) -> int | None:
-    """The caller's step; else that of the batch where steps are counted by an optimizer, and
-    within a signal that of the values which fired it."""
+    """The caller's step; else that of the batch where steps are counted by an optimizer.
+
+    Within a signal, that of the values which fired it.
+    """
     if step is None and iteration is not None and session.clock.has_optimizer:
         return iteration.step
     if step is None and (firing := Firing.current()) is not None:
