@@ -24,7 +24,13 @@ if TYPE_CHECKING:
         scan_history,
     )
     from weightslab.api.session import Session, reset
-    from weightslab.api.signals import current_ids, save_instance_signals, save_signals
+    from weightslab.api.signals import (
+        SignalContext,
+        current_ids,
+        save_instance_signals,
+        save_signals,
+        signal,
+    )
     from weightslab.api.tags import (
         discard_samples,
         get_discarded_samples,
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Session",
+    "SignalContext",
     "WeightsLabError",
     "WeightsLabWarning",
     "__version__",
@@ -61,6 +68,7 @@ __all__ = [
     "save_signals",
     "scan_history",
     "set_categorical_tag",
+    "signal",
     "status",
     "tag_samples",
     "watch_or_edit",
@@ -71,6 +79,7 @@ __all__ = [
 # Where each public name lives; a verb's module loads when the verb is first asked for.
 _HOMES = {
     "Session": "weightslab.api.session",
+    "SignalContext": "weightslab.api.signals",
     "WeightsLabError": "weightslab.errors",
     "WeightsLabWarning": "weightslab.errors",
     "arrays": "weightslab.api.arrays",
@@ -93,6 +102,7 @@ _HOMES = {
     "save_signals": "weightslab.api.signals",
     "scan_history": "weightslab.api.history",
     "set_categorical_tag": "weightslab.api.tags",
+    "signal": "weightslab.api.signals",
     "status": "weightslab.api.control",
     "tag_samples": "weightslab.api.tags",
     "watch_or_edit": "weightslab.api.watch",

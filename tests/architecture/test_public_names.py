@@ -13,6 +13,7 @@ import weightslab as wl
 
 PUBLIC = [
     "Session",
+    "SignalContext",
     "WeightsLabError",
     "WeightsLabWarning",
     "__version__",
@@ -36,6 +37,7 @@ PUBLIC = [
     "save_signals",
     "scan_history",
     "set_categorical_tag",
+    "signal",
     "status",
     "tag_samples",
     "watch_or_edit",

@@ -59,6 +59,10 @@ class Recording:
         self.listener: Listener | None = None
         """Whoever reacts to values; None while nobody does, which costs nothing."""
 
+    def listen(self, listener: Listener | None) -> None:
+        """Let one hear of values from now on; None: nobody."""
+        self.listener = listener
+
     @contextmanager
     def diverted(self, sink: Sink) -> Iterator[None]:
         """What this thread records within goes to `sink`, and nobody hears of it."""

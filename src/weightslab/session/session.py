@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -27,6 +28,7 @@ from weightslab.session.recording import Recording
 from weightslab.session.registry import Registry
 from weightslab.session.resolve import resolve_rows
 from weightslab.signals.firing import Firing
+from weightslab.signals.signals import Signals
 from weightslab.types import BatchIds, Rows
 
 __all__ = ["Session"]
@@ -82,6 +84,14 @@ class Session:
         self.experiment = Experiment()
         self.control = Control()
         self.recording = Recording(lambda: self.ledger)
+        self.signals = Signals(
+            lambda: self.ledger,
+            lambda: self._ledger,
+            self.notices,
+            origin=self._origin_of_batch,
+            acting=partial(slot.acting, self),
+            listen=self.recording.listen,
+        )
         self._training = False
 
     # -- life -----------------------------------------------------------------
@@ -98,6 +108,8 @@ class Session:
                 raise StateError(f"this session {state}: make a new one with wl.Session(...)")
             self._entered = True
         self._previous = slot.swap(self)
+        if isinstance(self._previous, Session):
+            self.signals.inherit(self._previous.signals)
         return self
 
     def __exit__(
@@ -111,10 +123,17 @@ class Session:
 
     def heir(self) -> Session:
         """A session made as this one was, for a forked child."""
-        return Session(self._folder.explicit, mode=self._mode, options=self._options)
+        heir = Session(self._folder.explicit, mode=self._mode, options=self._options)
+        heir.signals.inherit(self.signals)
+        return heir
 
     def close(self) -> None:
-        """Write everything out and let the folder go. A second call does nothing."""
+        """Write everything out and let the folder go. A second call does nothing.
+
+        Signals that are still to be computed are: for a minute at most.
+        """
+        if self.process_id == os.getpid():
+            self.signals.close()
         with self._lock:
             self._closed = True
             ledger = self._ledger
@@ -123,7 +142,7 @@ class Session:
 
     def flush(self) -> None:
         """Turn everything that was saved so far into Parquet files, now."""
-        self.ledger.flush()
+        self.settled().flush()
 
     @property
     def ledger(self) -> Ledger:
@@ -137,7 +156,11 @@ class Session:
         return ledger
 
     def settled(self) -> Ledger:
-        """The ledger as a reading verb takes it: with all that signals have done by now."""
+        """The ledger as a reading verb takes it: with all that signals have done by now.
+
+        Waits for them, but not for ever; see `Signals.drain`.
+        """
+        self.signals.drain()
         ledger = self.ledger
         if (firing := Firing.current(ledger)) is not None:
             firing.apply()
@@ -362,6 +385,10 @@ class Session:
         batch = self.batches.current
         return next(iter(self.registry.loaders), "train") if batch is None else batch.origin
 
+    def _origin_of_batch(self) -> str | None:
+        batch = self.batches.current
+        return None if batch is None else batch.origin
+
     def look_up(self, ids: Any) -> tuple[Rows, list[str]]:
         """Rows of ids in a verb, and the ids that nobody knows.
 
@@ -403,6 +430,7 @@ class Session:
             "paused": self.control.paused,
             "pause_reasons": list(self.control.reasons),
             "waiting": self.control.waiting,
+            "signals": self.signals.status(),
             "notices": self.notices.counts(),
         }
         if self._ledger is not None:

@@ -1,1 +1,1 @@
-"""Signals that a user defines: what they are, and what fires them."""
+"""Values that a user's own function computes: what defines them, what they see, who runs them."""
