@@ -103,9 +103,9 @@ def run_page() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def page() -> dict[str, Any]:
+def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The names of the page's code, run in a session that is over."""
-    with wl.Session(Path.cwd() / "aside"):
+    with wl.Session(tmp_path_factory.mktemp("aside") / "run"):
         return run_page()
 
 
@@ -197,7 +197,7 @@ def test_the_verdict_is_that_of_the_full_trajectory(run: Path, page: dict[str, A
 
 
 def test_code_and_label(run: Path, page: dict[str, Any]) -> None:
-    """Quoted: "lets the verdict also live as a per-sample signals//loss_shape_classifier column"."""
+    """Quoted: "lets the verdict also live as a per-sample ... column", beside the tag."""
     with wl.Session(run, mode="r"):
         table = wl.samples().select("tag:loss_shape", "signals//loss_shape_classifier").rows()
     codes = {**page["LOSS_SHAPE_CODES"], None: -1}
