@@ -27,6 +27,7 @@ from weightslab.ledger.history.segments import (
     footer_of,
     names_of,
 )
+from weightslab.ledger.history.spans import Places, find_spans, read_spans
 from weightslab.ledger.layout import Kind
 
 __all__ = ["Edges", "Indices", "SegmentFile", "SegmentIndexes", "map_file", "take_rows"]
@@ -207,32 +208,37 @@ class SegmentFile:
         columns = {name: pages for name, pages in group.columns.items() if name != "sample"}
         if len(wanted) > _MANY or any(pages is None for pages in columns.values()):
             return take_rows(self._decoded(number), wanted)
-        samples, spans = self._spans(group, wanted)
-        counts = [high - low for low, high in spans]
-        found: dict[str, npt.NDArray[Any]] = {"sample": np.repeat(samples, counts)}
+        samples, lows, highs = self._spans(group, wanted)
+        found: dict[str, npt.NDArray[Any]] = {"sample": np.repeat(samples, highs - lows)}
         for name, dtype, _ in COLUMNS[self._kind]:
             pages = columns.get(name)
             if isinstance(pages, int):
                 found[name] = np.full(len(found["sample"]), pages, dtype)
+            elif pages is not None and len(samples) == 1:
+                found[name] = pages.rows(self._view, int(lows[0]), int(highs[0]))
             elif pages is not None:
-                parts = [pages.rows(self._view, low, high) for low, high in spans]
-                found[name] = np.concatenate(parts) if parts else np.zeros(0, dtype)
+                found[name] = read_spans(pages, self._view, lows, highs)
         return Chunk(self._kind, found)
 
     def _spans(
         self, group: _Group, wanted: Indices
-    ) -> tuple[npt.NDArray[np.int32], list[tuple[int, int]]]:
-        """Those of the samples that have rows in a row group, and which rows."""
+    ) -> tuple[npt.NDArray[np.int32], Places, Places]:
+        """Those of the samples that have rows in a row group, and their first and last rows."""
         pages = group.columns["sample"]
         if isinstance(pages, PageList):
-            looked = [(row, self._span(pages, group.first, row)) for row in wanted.tolist()]
-            held = [(row, span) for row, span in looked if span[0] < span[1]]
-            return np.array([row for row, _ in held], np.int32), [span for _, span in held]
+            keys = wanted.astype(np.int32)
+            if len(keys) == 1:
+                low, high = self._span(pages, group.first, int(keys[0]))
+                lows, highs = np.array([low]), np.array([high])
+            else:
+                lows, highs = find_spans(pages, self._view, group.first, keys)
+            held = lows < highs
+            return keys[held], lows[held], highs[held]
         at = np.searchsorted(group.samples, wanted)
         inside = at < len(group.samples)
         at = at[inside][group.samples[at[inside]] == wanted[inside]]
-        lows, highs = group.starts[at].tolist(), group.starts[at + 1].tolist()
-        return group.samples[at], list(zip(lows, highs, strict=True))
+        starts = group.starts.astype(np.int64)
+        return group.samples[at], starts[at], starts[at + 1]
 
     def _span(self, pages: PageList, first: npt.NDArray[np.int32], row: int) -> tuple[int, int]:
         """The rows of one sample, looked up in the pages that may hold its first and last."""

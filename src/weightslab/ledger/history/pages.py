@@ -156,19 +156,30 @@ class PageList:
         parts = [self._page(file, page, low, high) for page in range(first, last + 1)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _page(self, file: memoryview, page: int, low: int, high: int) -> npt.NDArray[Any]:
-        start, stop = int(self.starts[page]), int(self.starts[page + 1])
-        n, width = stop - start, self.dtype.itemsize
+    def raw(self, file: memoryview, page: int) -> memoryview:
+        """The bytes of a page as they lie in the file, checked.
+
+        Raises OSError as `rows` does.
+        """
         try:
-            header = _header(file, int(self.headers[page]), width)
+            header = _header(file, int(self.headers[page]), self.dtype.itemsize)
         except ValueError as error:
             raise OSError(f"a page cannot be read: {error}") from error
         expected = _BYTE_STREAM_SPLIT if self.split else _PLAIN
-        if header.rows != n or header.encoding != expected:
+        if (
+            header.rows != int(self.starts[page + 1]) - int(self.starts[page])
+            or header.encoding != expected
+        ):
             raise OSError("a page has other rows than its place says")
         raw = file[header.start : header.start + header.size]
         if header.checksum is not None and zlib.crc32(raw) != header.checksum & 0xFFFFFFFF:
             raise OSError("a page's checksum does not agree with its bytes")
+        return raw
+
+    def _page(self, file: memoryview, page: int, low: int, high: int) -> npt.NDArray[Any]:
+        start, stop = int(self.starts[page]), int(self.starts[page + 1])
+        n, width = stop - start, self.dtype.itemsize
+        raw = self.raw(file, page)
         data: Any = raw
         if self.packed:
             data = _zstd().decompress(pa.py_buffer(raw), decompressed_size=n * width)
