@@ -27,7 +27,7 @@ from weightslab.ledger.history.segments import (
     footer_of,
     names_of,
 )
-from weightslab.ledger.history.spans import Places, find_spans, read_spans
+from weightslab.ledger.history.spans import Places, find_spans, joined, ranges, read_spans
 from weightslab.ledger.layout import Kind
 
 __all__ = ["Edges", "Indices", "SegmentFile", "SegmentIndexes", "map_file", "take_rows"]
@@ -196,12 +196,43 @@ class SegmentFile:
         """Rows of the samples `wanted` (sorted, each once), sorted by sample."""
         first = int(np.searchsorted(self._highs, wanted[0]))
         last = int(np.searchsorted(self._lows, wanted[-1], side="right"))
-        parts = []
+        shares: dict[int, Indices] = {}
         for group in range(first, last):
             low, high = np.searchsorted(wanted, (self._lows[group], self._highs[group] + 1))
             if low < high:
-                parts.append(self._of_group(group, wanted[low:high]))
-        return concat_chunks(self._kind, parts)
+                shares[group] = wanted[low:high]
+        if len(shares) > 1 and len(wanted) <= _MANY * len(shares):
+            found = self._of_groups(list(shares), wanted)
+            if found is not None:
+                return found
+        return concat_chunks(self._kind, [self._of_group(*share) for share in shares.items()])
+
+    def _of_groups(self, numbers: Sequence[int], wanted: Indices) -> Chunk | None:
+        """Rows of samples out of several row groups at once; None where their forms differ."""
+        groups = [self._group(number) for number in numbers]
+        sample = joined([group.columns["sample"] for group in groups])
+        if sample is None:
+            return None
+        keys = wanted.astype(np.int32)
+        first = np.concatenate([group.first for group in groups])
+        lows, highs = find_spans(sample, self._view, first, keys)
+        held = lows < highs
+        keys, lows, highs = keys[held], lows[held], highs[held]
+        found: dict[str, npt.NDArray[Any]] = {"sample": np.repeat(keys, highs - lows)}
+        for name, dtype, _ in COLUMNS[self._kind]:
+            if name == "sample":
+                continue
+            columns = [group.columns[name] for group in groups]
+            pages = joined(columns)
+            if pages is not None:
+                found[name] = read_spans(pages, self._view, lows, highs)
+            elif all(isinstance(column, int) for column in columns):
+                ends = np.cumsum([self._metadata.row_group(number).num_rows for number in numbers])
+                each = np.searchsorted(ends, ranges(lows, highs), side="right")
+                found[name] = np.array(columns, dtype)[each]
+            else:
+                return None
+        return Chunk(self._kind, found)
 
     def _of_group(self, number: int, wanted: Indices) -> Chunk:
         group = self._group(number)

@@ -27,6 +27,8 @@ __all__ = ["PageList", "header_places", "list_pages", "pages_at"]
 _PLAIN, _BYTE_STREAM_SPLIT = 0, 9
 _DATA_PAGE = 0
 _CRC, _DATA_HEADER = 4, 5
+_NUMBERS = frozenset((4, 5, 6))
+"""Kinds of whole numbers: of 16, 32 and 64 bits."""
 _STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 0, 1, 2, 3, 7, 8, 9, 10, 12
 
 
@@ -52,16 +54,37 @@ class _Thrift:
         return (raw >> 1) ^ -(raw & 1)
 
     def struct(self) -> dict[int, Any]:
+        # Whole numbers are read in line: a page's header is little else, and read often.
+        data, at = self._data, self.at
         fields: dict[int, Any] = {}
         field = 0
         while True:
-            head = self._data[self.at]
-            self.at += 1
+            head = data[at]
+            at += 1
             kind = head & 0x0F
             if kind == _STOP:
+                self.at = at
                 return fields
-            field = field + (head >> 4) if head >> 4 else self.number()
-            fields[field] = self._value(kind)
+            if head >> 4:
+                field += head >> 4
+            else:
+                self.at = at
+                field = self.number()
+                at = self.at
+            if kind not in _NUMBERS:
+                self.at = at
+                fields[field] = self._value(kind)
+                at = self.at
+                continue
+            byte = data[at]
+            at += 1
+            raw, shift = byte & 0x7F, 7
+            while byte >= 0x80:
+                byte = data[at]
+                at += 1
+                raw |= (byte & 0x7F) << shift
+                shift += 7
+            fields[field] = (raw >> 1) ^ -(raw & 1)
 
     def _value(self, kind: int) -> Any:
         if kind in (_TRUE, _FALSE):
@@ -78,7 +101,7 @@ class _Thrift:
         elif kind in (_LIST, _SET):
             raise ValueError("a list has no place in a page header")
         else:
-            return self.number()
+            raise ValueError(f"there is no field of kind {kind}")
         return None
 
 

@@ -8,6 +8,8 @@ Shapes: P pages of a chunk, p of them that are read, k spans of rows, n rows in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,27 @@ import pyarrow as pa
 
 from weightslab.ledger.history.pages import PageList
 
-__all__ = ["Places", "find_spans", "read_spans"]
+__all__ = ["Places", "find_spans", "joined", "ranges", "read_spans"]
 
 Places = npt.NDArray[np.int64]
+
+
+def joined(lists: Sequence[PageList | int | None]) -> PageList | None:
+    """The pages of several chunks of a column, one behind the other; None where forms differ."""
+    pages = [held for held in lists if isinstance(held, PageList)]
+    if len(pages) < len(lists) or len({(held.split, held.packed) for held in pages}) != 1:
+        return None
+    begins = _sums(np.array([held.starts[-1] for held in pages]))
+    starts = [held.starts[:-1] + begin for held, begin in zip(pages, begins, strict=True)]
+    end = begins[-1:] + pages[-1].starts[-1]
+    headers = np.concatenate([held.headers for held in pages])
+    return replace(pages[0], starts=np.concatenate([*starts, end]), headers=headers)
+
+
+def ranges(lows: Places, highs: Places) -> Places:
+    """Every number of each range `lows..highs`, one range behind the other."""
+    counts = highs - lows
+    return np.repeat(lows - _sums(counts), counts) + np.arange(counts.sum())
 
 
 def read_spans(pages: PageList, file: memoryview, lows: Places, highs: Places) -> npt.NDArray[Any]:
@@ -30,11 +50,11 @@ def read_spans(pages: PageList, file: memoryview, lows: Places, highs: Places) -
         return np.zeros(0, pages.dtype)
     first = np.searchsorted(pages.starts, lows, side="right") - 1
     last = np.searchsorted(pages.starts, highs, side="left") - 1
-    wanted = np.unique(_ranges(first, last + 1))
+    wanted = np.unique(ranges(first, last + 1))
     data = _unpacked(pages, file, wanted)
     sizes = np.diff(pages.starts)
     begins = _sums(sizes[wanted])
-    rows = _ranges(lows, highs)
+    rows = ranges(lows, highs)
     page = np.searchsorted(wanted, np.searchsorted(pages.starts, rows, side="right") - 1)
     inside = rows - pages.starts[wanted[page]]
     if not pages.split:
@@ -88,9 +108,3 @@ def _unpacked(pages: PageList, file: memoryview, wanted: Places) -> npt.NDArray[
 def _sums(sizes: Places) -> Places:
     """Where each of some stretches begins, one behind the other."""
     return np.cumsum(sizes) - sizes
-
-
-def _ranges(lows: Places, highs: Places) -> Places:
-    """Every number of each range `lows..highs`, one range behind the other."""
-    counts = highs - lows
-    return np.repeat(lows - _sums(counts), counts) + np.arange(counts.sum())
