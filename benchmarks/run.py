@@ -20,6 +20,7 @@ ALL = (
     "curves",
     "trajectory",
     "recent",
+    "signals",
     "compaction",
     "memory",
     "export",
