@@ -20,9 +20,11 @@ ALL = (
     "curves",
     "trajectory",
     "recent",
+    "signals",
     "compaction",
     "memory",
     "export",
+    "compute_signals",
     "loop",
 )
 LIMIT_S = 150

@@ -12,6 +12,7 @@ from weightslab._version import __version__
 
 if TYPE_CHECKING:
     from weightslab.api.arrays import arrays
+    from weightslab.api.compute import compute_signals
     from weightslab.api.control import keep_serving, pause, resume, status
     from weightslab.api.export import write_dataframe, write_history
     from weightslab.api.history import (
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
         scan_history,
     )
     from weightslab.api.session import Session, reset
-    from weightslab.api.signals import current_ids, save_instance_signals, save_signals
+    from weightslab.api.signals import (
+        SignalContext,
+        current_ids,
+        save_instance_signals,
+        save_signals,
+        signal,
+    )
     from weightslab.api.tags import (
         discard_samples,
         get_discarded_samples,
@@ -38,10 +45,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Session",
+    "SignalContext",
     "WeightsLabError",
     "WeightsLabWarning",
     "__version__",
     "arrays",
+    "compute_signals",
     "current_ids",
     "discard_samples",
     "get_current_experiment_hash",
@@ -61,6 +70,7 @@ __all__ = [
     "save_signals",
     "scan_history",
     "set_categorical_tag",
+    "signal",
     "status",
     "tag_samples",
     "watch_or_edit",
@@ -71,9 +81,11 @@ __all__ = [
 # Where each public name lives; a verb's module loads when the verb is first asked for.
 _HOMES = {
     "Session": "weightslab.api.session",
+    "SignalContext": "weightslab.api.signals",
     "WeightsLabError": "weightslab.errors",
     "WeightsLabWarning": "weightslab.errors",
     "arrays": "weightslab.api.arrays",
+    "compute_signals": "weightslab.api.compute",
     "current_ids": "weightslab.api.signals",
     "discard_samples": "weightslab.api.tags",
     "get_current_experiment_hash": "weightslab.api.history",
@@ -93,6 +105,7 @@ _HOMES = {
     "save_signals": "weightslab.api.signals",
     "scan_history": "weightslab.api.history",
     "set_categorical_tag": "weightslab.api.tags",
+    "signal": "weightslab.api.signals",
     "status": "weightslab.api.control",
     "tag_samples": "weightslab.api.tags",
     "watch_or_edit": "weightslab.api.watch",

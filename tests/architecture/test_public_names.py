@@ -13,10 +13,12 @@ import weightslab as wl
 
 PUBLIC = [
     "Session",
+    "SignalContext",
     "WeightsLabError",
     "WeightsLabWarning",
     "__version__",
     "arrays",
+    "compute_signals",
     "current_ids",
     "discard_samples",
     "get_current_experiment_hash",
@@ -36,6 +38,7 @@ PUBLIC = [
     "save_signals",
     "scan_history",
     "set_categorical_tag",
+    "signal",
     "status",
     "tag_samples",
     "watch_or_edit",

@@ -10,7 +10,7 @@ import numpy as np
 from weightslab.errors import InputError
 from weightslab.types import check_text
 
-__all__ = ["check_flag", "check_launch", "check_limit", "check_name", "check_origin"]
+__all__ = ["check_count", "check_flag", "check_launch", "check_limit", "check_name", "check_origin"]
 
 
 def check_name(name: Any, what: str) -> None:
@@ -31,6 +31,11 @@ def check_flag(value: Any, name: str) -> bool:
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     raise InputError(f"{name} is True or False, not {value!r} ({type(value).__name__})")
+
+
+def check_count(value: Any, name: str) -> int:
+    """A whole number from 1."""
+    return _whole(value, f"{name} is a whole number from 1", 1)
 
 
 def check_limit(limit: Any) -> int | None:

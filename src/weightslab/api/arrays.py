@@ -56,4 +56,4 @@ def arrays(
     from weightslab.queries.latest import latest_arrays
 
     session = current()
-    return latest_arrays(session.ledger, field, ids, annotations, session.home)
+    return latest_arrays(session.settled(), field, ids, annotations, session.home)

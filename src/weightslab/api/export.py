@@ -67,9 +67,10 @@ def write_history(
 
     session = current()
     folder = _folder(session)  # before a ledger is opened and names one
+    ledger = session.settled()
     write = partial(
         write_history_frames,
-        partial(history_pieces, session.ledger),
+        partial(history_pieces, ledger),
         path=path,
         format=format,
         type_of_history=type_of_history,
@@ -81,7 +82,7 @@ def write_history(
         current_hash=session.experiment_hash,
         warn=partial(_say, session),
     )
-    return session.ledger.look(write)
+    return ledger.look(write)
 
 
 def write_dataframe(
@@ -135,7 +136,7 @@ def write_dataframe(
     folder = _folder(session)
     choice = partial(chosen_columns, chosen=names(columns, "columns"))
     return write_dataframe_frame(
-        samples_frame(session.ledger, columns=choice),
+        samples_frame(session.settled(), columns=choice),
         path=path,
         format=format,
         columns=columns,

@@ -25,7 +25,9 @@ from weightslab.export.naming import (
     signal_names,
 )
 from weightslab.queries.lookup import id_texts
-from weightslab.session import current, current_or_none, guard_worker
+from weightslab.queries.trajectories import Trajectory, trajectories
+from weightslab.session import Session, current, current_or_none, guard_worker
+from weightslab.signals.firing import Firing
 
 if TYPE_CHECKING:
     import polars as pl
@@ -118,20 +120,33 @@ def query_sample_history(
     signals = signal_names(signal_name, "signal_name")
     hashes = hash_filter(exp_hash, None, "exp_hash", "every one")
 
-    from weightslab.queries.history import trajectories
-
     session = current()
-    say_unknown_signals(session, signals, "sample")
-    say_unknown_hashes(session, hashes)
+    found = _trajectories(session, one, signals)
     rows: dict[str, list[SignalRow]] = {}
-    only = signals[0] if signals is not None and len(signals) == 1 else None
-    for signal, _, steps, values, found in trajectories(session.ledger, [one], only, session.home):
-        if (signals is None or signal in signals) and (hashes is None or found in hashes):
+    for signal, steps, values, experiment in found:
+        if (signals is None or signal in signals) and (hashes is None or experiment in hashes):
             rows.setdefault(signal, []).extend(
-                (signal, step, value, found)
+                (signal, step, value, experiment)
                 for step, value in zip(steps.tolist(), values.tolist(), strict=True)
             )
+    # Only what gave nothing can be unknown: looking that up costs more than the answer.
+    say_unknown_signals(session, [s for s in signals or () if s not in rows], "sample")
+    if hashes is not None:
+        met = {experiment for *_, experiment in found}
+        say_unknown_hashes(session, [h for h in hashes if h not in met])
     return list(chain.from_iterable(rows.values()))
+
+
+def _trajectories(session: Session, sample_id: str, signals: list[str] | None) -> list[Trajectory]:
+    """Everything of one sample; inside a signal, from the one read for its batch."""
+    only = signals[0] if signals is not None and len(signals) == 1 else None
+    home = session.home
+    firing = Firing.current(session.ledger)
+    if firing is not None:
+        read = firing.history(sample_id, only, home)
+        if read is not None:
+            return read
+    return trajectories(session.settled(), [sample_id], only, home)[0]
 
 
 def query_instance_history(
@@ -234,7 +249,7 @@ def history(
     say_unknown_signals(session, signals, layer)
     say_unknown_hashes(session, hashes)
     return history_frame(
-        session.ledger,
+        session.settled(),
         kind=layer,
         signals=signals,
         sample_ids=None if layer == "global" else ids,
@@ -291,7 +306,10 @@ def scan_history(
     session = current()
     say_unknown_signals(session, signals, kinds[0])
     say_unknown_hashes(session, hashes)
-    return history_scan(session.ledger, kinds[0], signals, hashes, launch)
+    ledger = session.settled()
+    # Polars reads on threads of its own: a signal that collects would wait there for itself.
+    before = session.settled if Firing.current(ledger) is None else lambda: ledger
+    return history_scan(ledger, kinds[0], signals, hashes, launch, before=before)
 
 
 def samples(
@@ -331,7 +349,7 @@ def samples(
 
     session = current()
     choice = partial(chosen_columns, chosen=chosen)
-    frame = samples_frame(session.ledger, origin=origin, tag=tag, columns=choice)
+    frame = samples_frame(session.settled(), origin=origin, tag=tag, columns=choice)
     if not frame.height:
         say_unknown_tag(session, tag)
         say_unknown_origin(session, origin)

@@ -1,16 +1,22 @@
-"""`save_signals` and `save_instance_signals`: values that a script has computed itself."""
+"""Values that a script has computed itself, and signals that are computed from them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, overload
 
-from weightslab.api.arguments import check_flag, check_origin
-from weightslab.capture.recorder import save_instances, save_samples
+from weightslab.api.arguments import check_count, check_flag, check_origin
+from weightslab.capture.recorder import checked_name, save_instances, save_samples
+from weightslab.errors import InputError
 from weightslab.session import current, current_or_none, guard_worker
+from weightslab.signals.context import SignalContext
+from weightslab.signals.definition import Signal
 from weightslab.types import SampleIds
 
-__all__ = ["current_ids", "save_instance_signals", "save_signals"]
+__all__ = ["SignalContext", "current_ids", "save_instance_signals", "save_signals", "signal"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def save_signals(
@@ -131,3 +137,110 @@ def current_ids() -> SampleIds | None:
     session = current_or_none()
     batch = None if session is None else session.batches.current
     return None if batch is None else batch.ids
+
+
+@overload
+def signal(name: F) -> F: ...
+@overload
+def signal(
+    name: str | None = None,
+    subscribe_to: str | None = None,
+    compute_every_n_steps: int = 1,
+    include_history: bool = False,
+    include_history_metadata: bool = False,
+    log: bool = True,
+    *,
+    batched: bool = False,
+) -> Callable[[F], F]: ...
+def signal(
+    name: Any = None,
+    subscribe_to: str | None = None,
+    compute_every_n_steps: int = 1,
+    include_history: bool = False,
+    include_history_metadata: bool = False,
+    log: bool = True,
+    *,
+    batched: bool = False,
+) -> Any:
+    """Register a function that computes a signal; a decorator, which gives the function back.
+
+    The function takes a `SignalContext` and returns one number for its sample: a Python or
+    numpy number, or a tensor without dimensions. None means no value. What it raises costs
+    that value alone, and is counted and said once.
+
+    With `subscribe_to` the signal is **dynamic**: it is computed, on a thread of its own and
+    in the order of the values, for each value that is saved of that signal: once a sample,
+    once an instance, or once for a plain number of the curve. Its values stand at the step of
+    the value that they come from, and fire signals that subscribe to them in turn. Queries
+    and exports wait until all is computed; the training does not, and where signals are
+    slower for long, batches of values are dropped for them, said and counted. Without it the
+    signal is **static**, computed from the sample itself by `compute_signals`.
+
+    Args:
+        name: name of the signal, with or without the prefix `signals//`; None: that of the
+            function. A name that is registered already is replaced.
+        subscribe_to: name of the signal whose values fire this one: a watched loss or metric,
+            a saved value, or another signal.
+        compute_every_n_steps: fire at every n-th distinct step of the subscribed signal only.
+        include_history: let `ctx.subscribed_history` hold the sample's earlier values of the
+            subscribed signal in this run.
+        include_history_metadata: with the step of each, as `model_age`.
+        log: also put the mean of the batch on the global curve.
+        batched: call the function once for a batch of B: `ctx.sample_ids`,
+            `ctx.subscribed_value` [B] and `ctx.history(last=...)`, in a static signal
+            `ctx.data` and `ctx.images`, lists of B; it returns [B], a tensor, an array, or a
+            list in which None means no value.
+
+    Raises:
+        InputError: an option that cannot be meant, or a signal that would fire itself.
+        WorkerProcessError: called inside a DataLoader worker.
+
+    Example:
+        >>> import weightslab as wl
+        >>> @wl.signal(subscribe_to="loss")
+        ... def half(ctx):
+        ...     return 0.5 * ctx.subscribed_value
+        >>> wl.save_signals({"loss": [0.5, 2.0]}, ["cat.png", "dog.png"], step=0)
+        >>> wl.history("half")["value"].to_list()
+        [0.25, 1.0]
+    """
+    guard_worker("signal")
+    if callable(name):
+        return signal()(name)
+    named = None if name is None else checked_name(name)
+    source = None if subscribe_to is None else checked_name(subscribe_to)
+    flags = {
+        "include_history": check_flag(include_history, "include_history"),
+        "include_history_metadata": check_flag(
+            include_history_metadata, "include_history_metadata"
+        ),
+        "log": check_flag(log, "log"),
+        "batched": check_flag(batched, "batched"),
+    }
+    every = check_count(compute_every_n_steps, "compute_every_n_steps")
+    if source is None and (every != 1 or flags["include_history"]):
+        raise InputError(
+            "compute_every_n_steps and include_history are for dynamic signals: name the signal "
+            "whose values fire this one, subscribe_to='loss'"
+        )
+    if flags["include_history_metadata"] and not flags["include_history"]:
+        raise InputError(
+            "include_history_metadata=True adds steps to a history that is not there: give "
+            "include_history=True as well"
+        )
+
+    def register(function: F) -> F:
+        if not callable(function) or inspect.iscoroutinefunction(function):
+            raise InputError(f"wl.signal decorates a function of one context, not {function!r}")
+        own = checked_name(_function_name(function)) if named is None else named
+        current().signals.define(Signal(own, function, source, every=every, **flags))
+        return function
+
+    return register
+
+
+def _function_name(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", None)
+    if not isinstance(name, str):
+        raise InputError(f"{function!r} has no name of its own: @wl.signal(name=...)")
+    return name

@@ -10,8 +10,12 @@ import numpy as np
 from weightslab.api.arguments import check_flag, check_limit, check_name, check_origin
 from weightslab.api.lookup import say_unknown_origin, say_unknown_tag
 from weightslab.errors import InputError, UnknownOptionError
+from weightslab.ledger import Ledger
+from weightslab.ledger.edits.group import EditGroup
+from weightslab.ledger.edits.merged import DISCARD, Key
 from weightslab.queries.samples import discarded_ids, tagged_ids
 from weightslab.session import Session, current, guard_worker
+from weightslab.signals.firing import Firing
 from weightslab.types import Rows, check_text
 
 __all__ = [
@@ -56,13 +60,7 @@ def tag_samples(sample_ids: Any, tag: str, mode: Literal["add", "remove", "set"]
     if mode not in _MODES:
         raise UnknownOptionError("mode", mode, _MODES)
     check_name(tag, "tag")
-    session = current()
-    ledger = session.ledger
-    if tag in ledger.categories():
-        raise InputError(
-            f"{tag!r} is a categorical tag: use wl.set_categorical_tag(ids, {tag!r}, value)"
-        )
-    return ledger.edit.tag(_rows(session, sample_ids), tag, mode != "remove")
+    return _edit(Key("tag", tag), sample_ids, _text(mode != "remove"))
 
 
 def register_categorical_tag(tag: str, categories: Sequence[str]) -> None:
@@ -90,7 +88,9 @@ def register_categorical_tag(tag: str, categories: Sequence[str]) -> None:
         check_name(value, f"a category of {tag!r}")
     ledger = current().ledger
     ledger.check_writable()
-    _check_categorical(ledger.tags(), tag)
+    firing = Firing.current(ledger)
+    group = None if firing is None else firing.edits
+    _check_name_is_free(ledger, Key("category", tag), group)
     ledger.edit.register_category(tag, categories)
 
 
@@ -117,10 +117,7 @@ def set_categorical_tag(sample_ids: Any, tag: str, value: str | None) -> int:
     if value is not None and not isinstance(value, str):
         raise InputError(f"a value of {tag!r} is a string, not {value!r} ({type(value).__name__})")
     check_text(value or "", f"the value of {tag!r}")
-    session = current()
-    ledger = session.ledger
-    _check_categorical(ledger.tags(), tag)
-    return ledger.edit.categorize(_rows(session, sample_ids), tag, value or None)
+    return _edit(Key("category", tag), sample_ids, value or None)
 
 
 def discard_samples(sample_ids: Any, discarded: bool = True) -> int:
@@ -148,10 +145,7 @@ def discard_samples(sample_ids: Any, discarded: bool = True) -> int:
         1
     """
     guard_worker("discard_samples")
-    discarded = check_flag(discarded, "discarded")
-    session = current()
-    ledger = session.ledger
-    return ledger.edit.discard(_rows(session, sample_ids), discarded)
+    return _edit(DISCARD, sample_ids, _text(check_flag(discarded, "discarded")))
 
 
 def get_samples_by_tag(
@@ -185,7 +179,7 @@ def get_samples_by_tag(
     limit = check_limit(limit)
     check_origin(origin)
     session = current()
-    found = tagged_ids(session.ledger, tag, origin)
+    found = tagged_ids(session.settled(), tag, origin)
     if not found:
         say_unknown_tag(session, tag)
         say_unknown_origin(session, origin)
@@ -204,15 +198,49 @@ def get_discarded_samples(origin: str | None = "train", limit: int | None = None
     limit = check_limit(limit)
     check_origin(origin)
     session = current()
-    found = discarded_ids(session.ledger, origin)
+    found = discarded_ids(session.settled(), origin)
     if not found:
         say_unknown_origin(session, origin)
     return found[:limit]
 
 
-def _check_categorical(tags: Sequence[str], tag: str) -> None:
-    if tag in tags:
-        raise InputError(f"{tag!r} is a boolean tag: choose another name for a categorical one")
+def _text(flag: bool) -> str:
+    """A flag as the journal writes it."""
+    return "true" if flag else "false"
+
+
+def _edit(key: Key, sample_ids: Any, value: str | None) -> int:
+    """Edit at once, or inside a signal with all that it edits; gives how many samples change."""
+    session = current()
+    ledger = session.ledger
+    firing = Firing.current(ledger)
+    if firing is None:
+        _check_name_is_free(ledger, key, None)
+        return ledger.edit.put(key, _rows(session, sample_ids), value)
+    group = firing.edits
+    if key not in group:
+        _check_name_is_free(ledger, key, group)
+    known = firing.rows_of(sample_ids)
+    if known is None:
+        rows = _rows(session, sample_ids)
+        group.note_unseen(rows)
+        known = rows.tolist()
+    return group.put(key, known, value)
+
+
+def _check_name_is_free(ledger: Ledger, key: Key, group: EditGroup | None) -> None:
+    """Refuse a boolean tag by the name of a categorical one, and the reverse."""
+    verb, tag = key
+    if verb == "tag":
+        waits = group is not None and Key("category", tag) in group
+        if waits or tag in ledger.categories():
+            raise InputError(
+                f"{tag!r} is a categorical tag: use wl.set_categorical_tag(ids, {tag!r}, value)"
+            )
+    elif verb == "category":
+        waits = group is not None and Key("tag", tag) in group
+        if waits or tag in ledger.tags():
+            raise InputError(f"{tag!r} is a boolean tag: choose another name for a categorical one")
 
 
 def _rows(session: Session, sample_ids: Any) -> Rows:

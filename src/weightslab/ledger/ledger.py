@@ -23,8 +23,9 @@ from weightslab.ledger.flusher import Flusher
 from weightslab.ledger.forks import guard_forks
 from weightslab.ledger.history.reader import SegmentReader
 from weightslab.ledger.history.recent import RecentRing
+from weightslab.ledger.history.segments import Chunk
 from weightslab.ledger.ids.ids import IdStore
-from weightslab.ledger.layout import Layout
+from weightslab.ledger.layout import Kind, Layout
 from weightslab.ledger.log.records import (
     CHANGE,
     Floats,
@@ -398,7 +399,8 @@ class Ledger:
     def experiment_hash(self) -> str | None:
         """The experiment hash that new values belong to; of a closed folder, the last one."""
         if self.mode == "w":
-            return self._store.experiment_hash
+            with self._store.lock:  # not what another thread saves `under` meanwhile
+                return self._store.experiment_hash
         views = [v for v in self.views() if v.store.experiment_hash is not None]
         return views[-1].store.experiment_hash if views else None
 
@@ -426,6 +428,12 @@ class Ledger:
             return RecentRing().get(rows)
         with self._store.lock:
             return self._store.keep_recent(signal).get(rows)
+
+    def launched(
+        self, kind: Kind, signal: str, rows: npt.NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[str | None, Chunk]]:
+        """What this launch has of one signal, by experiment hash; see `Store.launched`."""
+        return self._store.launched(kind, signal, rows) if self._saver.launched else iter(())
 
     def views(self) -> list[View]:
         """Every writer of the folder as it stands now, this process's own first."""

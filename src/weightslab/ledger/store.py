@@ -7,13 +7,14 @@ what a reader sees and what a kill leaves are the same by construction.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from weightslab.ledger.arrays.arrays import ArrayRecord
 from weightslab.ledger.arrays.large import LargeArrays
@@ -23,6 +24,7 @@ from weightslab.ledger.history.history import History
 from weightslab.ledger.history.partitions import Entry, Partition, PartitionKey, chunk_of
 from weightslab.ledger.history.reader import SegmentReader
 from weightslab.ledger.history.recent import RecentRing, ring_of
+from weightslab.ledger.history.segments import Chunk
 from weightslab.ledger.ids.ids import IdStore
 from weightslab.ledger.layout import Kind
 from weightslab.ledger.log.records import Values, decode_values
@@ -252,6 +254,22 @@ class Store:
             return self.recent[signal]
 
     # -- reading -------------------------------------------------------------
+
+    def launched(
+        self, kind: Kind, signal: str, rows: npt.NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[str | None, Chunk]]:
+        """Values of one signal in this launch, by experiment hash; each piece by sample.
+
+        In pieces of bounded size, or of `rows` (sorted, each once) alone.
+        """
+        if kind == "global" or rows is not None:
+            found: Iterable[tuple[PartitionKey, Chunk]] = self.history.read(
+                kind, signals=[signal], rows=rows
+            )
+        else:
+            found = self.history.scan(kind, signals=[signal], after=self._launched_after)
+        for key, chunk in found:
+            yield key.experiment_hash, chunk.take(chunk.columns["launch"] == self.launch)
 
     def has_pending(self) -> bool:
         """Whether something is not in files yet."""

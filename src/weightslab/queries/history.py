@@ -16,10 +16,7 @@ from weightslab.queries.frames import ids_of_sorted
 from weightslab.queries.lookup import find_rows
 from weightslab.queries.names import signal_name
 
-__all__ = ["HISTORY_COLUMNS", "Trajectory", "history_frame", "history_pieces", "trajectories"]
-
-Trajectory = tuple[str, str, npt.NDArray[np.int64], npt.NDArray[np.float64], str | None]
-"""(signal, sample_id, steps, values, experiment_hash)."""
+__all__ = ["HISTORY_COLUMNS", "history_frame", "history_pieces"]
 
 HISTORY_COLUMNS: dict[str, dict[str, pl.DataType]] = {
     "global": {
@@ -182,30 +179,3 @@ def _finish(frames: list[pl.DataFrame], kind: str, launch: int | None) -> pl.Dat
     frames.sort(key=lambda f: order[f["signal"][0]])
     frame = pl.concat([f.select(*schema) for f in frames]).cast(schema)  # type: ignore[arg-type]
     return frame if launch is None else frame.filter(pl.col("launch") == launch)
-
-
-def trajectories(
-    ledger: Ledger, sample_ids: Sequence[str], signal: str | None = None, home: str = "train"
-) -> list[Trajectory]:
-    """(signal, sample_id, steps, values, hash) of a few samples, straight from the columns.
-
-    What a single sample's query takes: no frame is built.
-    """
-    return ledger.look(lambda: _trajectories(ledger, list(dict.fromkeys(sample_ids)), signal, home))
-
-
-def _trajectories(
-    ledger: Ledger, sample_ids: list[str], signal: str | None, home: str
-) -> list[Trajectory]:
-    wanted = None if signal is None else [signal_name(signal)]
-    found: list[Trajectory] = []
-    for view in ledger.views():
-        for name in sample_ids:
-            for row in _rows(view, [name], home):
-                for key, chunk in view.store.history.read(
-                    "sample", signals=wanted, rows=np.array([row])
-                ):
-                    if len(chunk):
-                        steps, values = chunk.columns["step"], chunk.columns["value"]
-                        found.append((key.signal, name, steps, values, key.experiment_hash))
-    return found

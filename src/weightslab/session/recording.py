@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from weightslab.ledger import Ledger
 from weightslab.ledger.log.records import Floats
+from weightslab.signals.firing import Firing
 from weightslab.types import Rows
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ class Recording:
         self.listener: Listener | None = None
         """Whoever reacts to values; None while nobody does, which costs nothing."""
 
+    def listen(self, listener: Listener | None) -> None:
+        """Let one hear of values from now on; None: nobody."""
+        self.listener = listener
+
     @contextmanager
     def diverted(self, sink: Sink) -> Iterator[None]:
         """What this thread records within goes to `sink`, and nobody hears of it."""
@@ -85,6 +90,8 @@ class Recording:
             self._diverted[threading.get_ident()].samples(signals, rows, step=step, log=log)
             return
         self._ledger().append_samples(signals, rows, step=step, log=log)
+        if (firing := Firing.current()) is not None:
+            firing.forget(signals)
         if self.listener is not None:
             self.listener.heard(signals, rows, None, step)
 

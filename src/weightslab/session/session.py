@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -16,6 +17,7 @@ from weightslab.errors import InputError, StateError, UnknownOptionError
 from weightslab.hyperparameters.store import Hyperparameters
 from weightslab.ledger import Ledger, LedgerOptions
 from weightslab.notices import Notices
+from weightslab.progress import Work
 from weightslab.queries.lookup import find_rows, id_texts
 from weightslab.queries.names import origin_spellings
 from weightslab.session import slot
@@ -28,6 +30,8 @@ from weightslab.session.recording import Recording
 from weightslab.session.registry import Registry
 from weightslab.session.resolve import resolve_rows
 from weightslab.session.tuning import Tuning
+from weightslab.signals.firing import Firing
+from weightslab.signals.signals import Signals
 from weightslab.types import BatchIds, Rows
 
 __all__ = ["Session"]
@@ -91,7 +95,16 @@ class Session:
             lambda: self.clock.age,
         )
         self.recording = Recording(lambda: self.ledger)
+        self.signals = Signals(
+            lambda: self.ledger,
+            lambda: self._ledger,
+            self.notices,
+            origin=self._origin_of_batch,
+            acting=partial(slot.acting, self),
+            listen=self.recording.listen,
+        )
         self._training = False
+        self.work = Work()
 
     # -- life -----------------------------------------------------------------
 
@@ -107,6 +120,8 @@ class Session:
                 raise StateError(f"this session {state}: make a new one with wl.Session(...)")
             self._entered = True
         self._previous = slot.swap(self)
+        if isinstance(self._previous, Session):
+            self.signals.inherit(self._previous.signals)
         return self
 
     def __exit__(
@@ -120,21 +135,31 @@ class Session:
 
     def heir(self) -> Session:
         """A session made as this one was, for a forked child."""
-        return Session(self._folder.explicit, mode=self._mode, options=self._options)
+        heir = Session(self._folder.explicit, mode=self._mode, options=self._options)
+        heir.signals.inherit(self.signals)
+        return heir
 
     def close(self) -> None:
-        """Write everything out and let the folder go. A second call does nothing."""
-        with self._lock:
-            self._closed = True
-            ledger = self._ledger
-        if self.hyperparameters is not None:
-            self.hyperparameters.close()
-        if ledger is not None and self.process_id == os.getpid():
-            ledger.close()
+        """Write everything out and let the folder go. A second call does nothing.
+
+        Signals that are still to be computed are: for a minute at most.
+        """
+        own = self.process_id == os.getpid()
+        try:
+            if self.hyperparameters is not None:
+                self.hyperparameters.close()
+            if own:
+                self.signals.close()
+        finally:
+            with self._lock:
+                self._closed = True
+                ledger = self._ledger
+            if ledger is not None and own:
+                ledger.close()
 
     def flush(self) -> None:
         """Turn everything that was saved so far into Parquet files, now."""
-        self.ledger.flush()
+        self.settled().flush()
 
     @property
     def ledger(self) -> Ledger:
@@ -145,6 +170,17 @@ class Session:
         if not self.registry.attached:
             with self._lock:
                 self.registry.attach_sources()
+        return ledger
+
+    def settled(self) -> Ledger:
+        """The ledger as a reading verb takes it: with all that signals have done by now.
+
+        Waits for them, but not for ever; see `Signals.drain`.
+        """
+        self.signals.drain()
+        ledger = self.ledger
+        if (firing := Firing.current(ledger)) is not None:
+            firing.apply()
         return ledger
 
     def _open(self) -> Ledger:
@@ -337,8 +373,9 @@ class Session:
         )
 
     def _step_by_hand(self) -> None:
-        # Inside a batch of a watched loader, the loader's own safe point has passed.
-        if self._mode == "w" and self.batches.current is None:
+        # Inside a batch of a watched loader, the loader's own safe point has passed; and what
+        # a signal saves is no step of the training.
+        if self._mode == "w" and self.batches.current is None and Firing.current() is None:
             self._begin_step()
 
     # -- what is watched ------------------------------------------------------------------
@@ -387,6 +424,10 @@ class Session:
         batch = self.batches.current
         return next(iter(self.registry.loaders), "train") if batch is None else batch.origin
 
+    def _origin_of_batch(self) -> str | None:
+        batch = self.batches.current
+        return None if batch is None else batch.origin
+
     def look_up(self, ids: Any) -> tuple[Rows, list[str]]:
         """Rows of ids in a verb, and the ids that nobody knows.
 
@@ -428,6 +469,8 @@ class Session:
             "paused": self.control.paused,
             "pause_reasons": list(self.control.reasons),
             "waiting": self.control.waiting,
+            "work": self.work.status(),
+            "signals": self.signals.status(),
             "notices": self.notices.counts(),
         }
         if (edited := self.tuning.describe()) is not None:

@@ -7,11 +7,12 @@ import contextlib
 import threading
 import warnings
 import weakref
+from collections.abc import Iterator
 from typing import Protocol
 
 from weightslab.errors import WeightsLabWarning
 
-__all__ = ["Held", "close_at_exit", "held", "lock", "swap"]
+__all__ = ["Held", "acting", "close_at_exit", "held", "lock", "swap"]
 
 
 class Held(Protocol):
@@ -27,15 +28,41 @@ _open: weakref.WeakSet[Held] = weakref.WeakSet()
 _closing = False
 
 
+class _Own(threading.local):
+    """The session that one thread acts for, whichever is current elsewhere."""
+
+    session: Held | None = None
+
+
+_own = _Own()
+
+
 def held() -> Held | None:
     """The session that was put here last, also one of the process that forked this one."""
-    return _current
+    own = _own.session
+    return _current if own is None else own
+
+
+@contextlib.contextmanager
+def acting(session: Held) -> Iterator[None]:
+    """Within it, what this thread asks for is `session`: it works for that one alone."""
+    before, _own.session = _own.session, session
+    try:
+        yield
+    finally:
+        _own.session = before
 
 
 def swap(session: Held | None) -> Held | None:
     """Make `session` the current one; gives the former."""
-    global _current  # this module is what holds it
+    global _current  # noqa: PLW0603  # this module is what holds it
     with lock:
+        own = _own.session
+        if own is not None:
+            _own.session = session
+            if _current is own:
+                _current = session
+            return own
         former, _current = _current, session
     return former
 

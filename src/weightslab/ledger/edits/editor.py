@@ -39,7 +39,8 @@ class Editor:
     """Applies edits to a store and logs them with `writer`.
 
     An edit is durable on return. One that the disk does not take waits in memory, which
-    is said at the call, once an outage.
+    is said at the call, once an outage. With `durable=False` it survives a kill, and whoever
+    edits calls `look` before and `flush` after it: once for many edits.
     """
 
     def __init__(
@@ -58,32 +59,47 @@ class Editor:
         self.step: Callable[[], int] = lambda: 0
         """Gives the training step that an entry carries."""
 
-    def tag(self, rows: Rows, tag: str, present: bool, *, actor: str = "user") -> int:
+    def put(
+        self, key: Key, rows: Rows, value: str | None, *, actor: str = "user", durable: bool = True
+    ) -> int:
+        """Edit samples with a value as the journal writes it; gives how many changed."""
+        name = key.name or ""
+        if key.verb == "category":
+            return self.categorize(rows, name, value, actor=actor, durable=durable)
+        if key.verb == "tag":
+            return self.tag(rows, name, value == _text(True), actor=actor, durable=durable)
+        return self.discard(rows, value == _text(True), actor=actor, durable=durable)
+
+    def tag(
+        self, rows: Rows, tag: str, present: bool, *, actor: str = "user", durable: bool = True
+    ) -> int:
         """Put a boolean tag on samples or take it off; gives how many changed."""
-        self._others.look()
+        if durable:
+            self.look()
         with self._store.lock:
             held = self._flags(Key("tag", tag))
             changed = _differing(rows, held, present)
             if len(changed) or (held is None and present):
                 previous = np.full(len(changed), int(not present), np.int32)
                 self.enter("tag", tag, _text(present), changed, previous, actor=actor)
-        self._sync(f"the tag {tag!r} of {_counted(changed)}", changed)
+        if durable:
+            self.flush(f"the tag {tag!r} of {_counted(len(changed))}", len(changed))
         return len(changed)
 
-    def discard(self, rows: Rows, discarded: bool, *, actor: str = "user") -> int:
+    def discard(
+        self, rows: Rows, discarded: bool, *, actor: str = "user", durable: bool = True
+    ) -> int:
         """Discard samples or restore them; gives how many changed."""
-        self._others.look()
+        if durable:
+            self.look()
         with self._store.lock:
             changed = _differing(rows, self._flags(DISCARD), discarded)
             if len(changed):
                 previous = np.full(len(changed), int(not discarded), np.int32)
                 self.enter("discard", None, _text(discarded), changed, previous, actor=actor)
-        self._sync(
-            f"the discard of {_counted(changed)}"
-            if discarded
-            else f"bringing back {_counted(changed)}",
-            changed,
-        )
+        if durable:
+            what = "the discard of" if discarded else "bringing back"
+            self.flush(f"{what} {_counted(len(changed))}", len(changed))
         return len(changed)
 
     def register_category(
@@ -92,14 +108,16 @@ class Editor:
         """Declare a categorical tag, or add categories to it."""
         with self._store.lock:
             self._register(tag, categories, actor)
-        self._sync(f"the categories of {tag!r}")
+        self.flush(f"the categories of {tag!r}")
 
-    def _sync(self, edit: str, changed: Rows | None = None) -> None:
+    def look(self) -> None:
+        """Take in what other writers have edited by now."""
+        self._others.look()
+
+    def flush(self, edit: str, changed: int = 1) -> None:
         """Flush the log; where it does not hold the edit, say so. Nothing `changed`: no edit."""
         self._writer.sync()
-        if changed is not None and not len(changed):
-            return
-        if self._writer.gap and self._store.pending.journal:
+        if changed and self._writer.gap and self._store.pending.journal:
             self._notices.warn_once(
                 EDIT_NOTICE,
                 f"{edit} could not be put on the disk: it applies, waits in memory, and is written "
@@ -112,9 +130,18 @@ class Editor:
         if new or held is None:
             self.enter("register", tag, json.dumps(new), _NOBODY, actor=actor)
 
-    def categorize(self, rows: Rows, tag: str, value: str | None, *, actor: str = "user") -> int:
+    def categorize(
+        self,
+        rows: Rows,
+        tag: str,
+        value: str | None,
+        *,
+        actor: str = "user",
+        durable: bool = True,
+    ) -> int:
         """Give samples one value of a categorical tag (None clears it); gives how many changed."""
-        self._others.look()
+        if durable:
+            self.look()
         with self._store.lock:
             unique = _unique(rows)
             codes, names = self._codes(tag, unique)
@@ -122,8 +149,32 @@ class Editor:
             moved = codes != target
             if moved.any() or target == len(names):
                 self.enter("category", tag, value, unique[moved], codes[moved], actor=actor)
-        self._sync(f"{value!r} as {tag!r} of {_counted(unique[moved])}", unique[moved])
-        return int(np.count_nonzero(moved))
+        changed = int(np.count_nonzero(moved))
+        if durable:
+            self.flush(f"{value!r} as {tag!r} of {_counted(changed)}", changed)
+        return changed
+
+    def held(self, key: Key, rows: Sequence[int]) -> list[str | None]:
+        """What each row holds, as the journal writes it, by all edits that were seen so far.
+
+        For whoever asks for a few rows often: nothing is looked at anew, and no lock taken.
+        """
+        if key.verb != "category":
+            flags = self._flags(key)
+            if flags is None:
+                return [_text(False)] * len(rows)
+            return [_text(row < len(flags) and flags.item(row)) for row in rows]
+        merged = self._others.merged
+        shared = None if merged is None else merged.columns.get(key)
+        own = self._store.samples.categories.get(key.name or "")
+        if shared is not None:
+            codes, known = shared.values, shared.categories
+        elif own is not None:
+            codes, known = own.codes, own.categories
+        else:
+            return [None] * len(rows)
+        names = [*known, None]  # read after the codes that stand for them
+        return [names[codes.item(row)] if row < len(codes) else None for row in rows]
 
     def _flags(self, key: Key) -> npt.NDArray[np.bool_] | None:
         """A boolean column as the edits of all writers have it; None when nobody made it."""
@@ -244,8 +295,9 @@ class Editor:
         return bool(column.at(np.array([row], np.int32))[0] == column.code(value))
 
 
-def _counted(rows: Rows) -> str:
-    return f"{len(rows)} sample{'s' * (len(rows) != 1)}"
+def _counted(samples: int) -> str:
+    """So many samples, in words."""
+    return f"{samples} sample{'s' * (samples != 1)}"
 
 
 def _text(flag: bool) -> str:

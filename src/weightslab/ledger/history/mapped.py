@@ -27,6 +27,7 @@ from weightslab.ledger.history.segments import (
     footer_of,
     names_of,
 )
+from weightslab.ledger.history.spans import Places, find_spans, joined, ranges, read_spans
 from weightslab.ledger.layout import Kind
 
 __all__ = ["Edges", "Indices", "SegmentFile", "SegmentIndexes", "map_file", "take_rows"]
@@ -195,44 +196,80 @@ class SegmentFile:
         """Rows of the samples `wanted` (sorted, each once), sorted by sample."""
         first = int(np.searchsorted(self._highs, wanted[0]))
         last = int(np.searchsorted(self._lows, wanted[-1], side="right"))
-        parts = []
+        shares: dict[int, Indices] = {}
         for group in range(first, last):
             low, high = np.searchsorted(wanted, (self._lows[group], self._highs[group] + 1))
             if low < high:
-                parts.append(self._of_group(group, wanted[low:high]))
-        return concat_chunks(self._kind, parts)
+                shares[group] = wanted[low:high]
+        if len(shares) > 1 and len(wanted) <= _MANY * len(shares):
+            found = self._of_groups(list(shares), wanted)
+            if found is not None:
+                return found
+        return concat_chunks(self._kind, [self._of_group(*share) for share in shares.items()])
+
+    def _of_groups(self, numbers: Sequence[int], wanted: Indices) -> Chunk | None:
+        """Rows of samples out of several row groups at once; None where their forms differ."""
+        groups = [self._group(number) for number in numbers]
+        sample = joined([group.columns["sample"] for group in groups])
+        if sample is None:
+            return None
+        keys = wanted.astype(np.int32)
+        first = np.concatenate([group.first for group in groups])
+        lows, highs = find_spans(sample, self._view, first, keys)
+        held = lows < highs
+        keys, lows, highs = keys[held], lows[held], highs[held]
+        found: dict[str, npt.NDArray[Any]] = {"sample": np.repeat(keys, highs - lows)}
+        for name, dtype, _ in COLUMNS[self._kind]:
+            if name == "sample":
+                continue
+            columns = [group.columns[name] for group in groups]
+            pages = joined(columns)
+            if pages is not None:
+                found[name] = read_spans(pages, self._view, lows, highs)
+            elif all(isinstance(column, int) for column in columns):
+                ends = np.cumsum([self._metadata.row_group(number).num_rows for number in numbers])
+                each = np.searchsorted(ends, ranges(lows, highs), side="right")
+                found[name] = np.array(columns, dtype)[each]
+            else:
+                return None
+        return Chunk(self._kind, found)
 
     def _of_group(self, number: int, wanted: Indices) -> Chunk:
         group = self._group(number)
         columns = {name: pages for name, pages in group.columns.items() if name != "sample"}
         if len(wanted) > _MANY or any(pages is None for pages in columns.values()):
             return take_rows(self._decoded(number), wanted)
-        samples, spans = self._spans(group, wanted)
-        counts = [high - low for low, high in spans]
-        found: dict[str, npt.NDArray[Any]] = {"sample": np.repeat(samples, counts)}
+        samples, lows, highs = self._spans(group, wanted)
+        found: dict[str, npt.NDArray[Any]] = {"sample": np.repeat(samples, highs - lows)}
         for name, dtype, _ in COLUMNS[self._kind]:
             pages = columns.get(name)
             if isinstance(pages, int):
                 found[name] = np.full(len(found["sample"]), pages, dtype)
+            elif pages is not None and len(samples) == 1:
+                found[name] = pages.rows(self._view, int(lows[0]), int(highs[0]))
             elif pages is not None:
-                parts = [pages.rows(self._view, low, high) for low, high in spans]
-                found[name] = np.concatenate(parts) if parts else np.zeros(0, dtype)
+                found[name] = read_spans(pages, self._view, lows, highs)
         return Chunk(self._kind, found)
 
     def _spans(
         self, group: _Group, wanted: Indices
-    ) -> tuple[npt.NDArray[np.int32], list[tuple[int, int]]]:
-        """Those of the samples that have rows in a row group, and which rows."""
+    ) -> tuple[npt.NDArray[np.int32], Places, Places]:
+        """Those of the samples that have rows in a row group, and their first and last rows."""
         pages = group.columns["sample"]
         if isinstance(pages, PageList):
-            looked = [(row, self._span(pages, group.first, row)) for row in wanted.tolist()]
-            held = [(row, span) for row, span in looked if span[0] < span[1]]
-            return np.array([row for row, _ in held], np.int32), [span for _, span in held]
+            keys = wanted.astype(np.int32)
+            if len(keys) == 1:
+                low, high = self._span(pages, group.first, int(keys[0]))
+                lows, highs = np.array([low]), np.array([high])
+            else:
+                lows, highs = find_spans(pages, self._view, group.first, keys)
+            held = lows < highs
+            return keys[held], lows[held], highs[held]
         at = np.searchsorted(group.samples, wanted)
         inside = at < len(group.samples)
         at = at[inside][group.samples[at[inside]] == wanted[inside]]
-        lows, highs = group.starts[at].tolist(), group.starts[at + 1].tolist()
-        return group.samples[at], list(zip(lows, highs, strict=True))
+        starts = group.starts.astype(np.int64)
+        return group.samples[at], starts[at], starts[at + 1]
 
     def _span(self, pages: PageList, first: npt.NDArray[np.int32], row: int) -> tuple[int, int]:
         """The rows of one sample, looked up in the pages that may hold its first and last."""

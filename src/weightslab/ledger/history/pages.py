@@ -27,6 +27,8 @@ __all__ = ["PageList", "header_places", "list_pages", "pages_at"]
 _PLAIN, _BYTE_STREAM_SPLIT = 0, 9
 _DATA_PAGE = 0
 _CRC, _DATA_HEADER = 4, 5
+_NUMBERS = frozenset((4, 5, 6))
+"""Kinds of whole numbers: of 16, 32 and 64 bits."""
 _STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 0, 1, 2, 3, 7, 8, 9, 10, 12
 
 
@@ -52,16 +54,37 @@ class _Thrift:
         return (raw >> 1) ^ -(raw & 1)
 
     def struct(self) -> dict[int, Any]:
+        # Whole numbers are read in line: a page's header is little else, and read often.
+        data, at = self._data, self.at
         fields: dict[int, Any] = {}
         field = 0
         while True:
-            head = self._data[self.at]
-            self.at += 1
+            head = data[at]
+            at += 1
             kind = head & 0x0F
             if kind == _STOP:
+                self.at = at
                 return fields
-            field = field + (head >> 4) if head >> 4 else self.number()
-            fields[field] = self._value(kind)
+            if head >> 4:
+                field += head >> 4
+            else:
+                self.at = at
+                field = self.number()
+                at = self.at
+            if kind not in _NUMBERS:
+                self.at = at
+                fields[field] = self._value(kind)
+                at = self.at
+                continue
+            byte = data[at]
+            at += 1
+            raw, shift = byte & 0x7F, 7
+            while byte >= 0x80:
+                byte = data[at]
+                at += 1
+                raw |= (byte & 0x7F) << shift
+                shift += 7
+            fields[field] = (raw >> 1) ^ -(raw & 1)
 
     def _value(self, kind: int) -> Any:
         if kind in (_TRUE, _FALSE):
@@ -78,7 +101,7 @@ class _Thrift:
         elif kind in (_LIST, _SET):
             raise ValueError("a list has no place in a page header")
         else:
-            return self.number()
+            raise ValueError(f"there is no field of kind {kind}")
         return None
 
 
@@ -156,19 +179,30 @@ class PageList:
         parts = [self._page(file, page, low, high) for page in range(first, last + 1)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _page(self, file: memoryview, page: int, low: int, high: int) -> npt.NDArray[Any]:
-        start, stop = int(self.starts[page]), int(self.starts[page + 1])
-        n, width = stop - start, self.dtype.itemsize
+    def raw(self, file: memoryview, page: int) -> memoryview:
+        """The bytes of a page as they lie in the file, checked.
+
+        Raises OSError as `rows` does.
+        """
         try:
-            header = _header(file, int(self.headers[page]), width)
+            header = _header(file, int(self.headers[page]), self.dtype.itemsize)
         except ValueError as error:
             raise OSError(f"a page cannot be read: {error}") from error
         expected = _BYTE_STREAM_SPLIT if self.split else _PLAIN
-        if header.rows != n or header.encoding != expected:
+        if (
+            header.rows != int(self.starts[page + 1]) - int(self.starts[page])
+            or header.encoding != expected
+        ):
             raise OSError("a page has other rows than its place says")
         raw = file[header.start : header.start + header.size]
         if header.checksum is not None and zlib.crc32(raw) != header.checksum & 0xFFFFFFFF:
             raise OSError("a page's checksum does not agree with its bytes")
+        return raw
+
+    def _page(self, file: memoryview, page: int, low: int, high: int) -> npt.NDArray[Any]:
+        start, stop = int(self.starts[page]), int(self.starts[page + 1])
+        n, width = stop - start, self.dtype.itemsize
+        raw = self.raw(file, page)
         data: Any = raw
         if self.packed:
             data = _zstd().decompress(pa.py_buffer(raw), decompressed_size=n * width)
