@@ -49,10 +49,12 @@ def status() -> dict[str, Any]:
 
     Returns:
         `step` (updates completed), `paused` and `pause_reasons`, `waiting` (the training
-        thread stands at a safe point), `notices` (number of each kind of event),
-        `hyperparameters` once there are any (their source; in `edits`, for each key that was
-        edited, what is `requested` and what `applied`, since which `step`, and `why` not),
-        and, once the run folder is open, what `Ledger.status` says of it.
+        thread stands at a safe point), `signals` (batches of values that wait for them;
+        batches `dropped` and values `failed`, by the name of the signal), `hyperparameters`
+        once there are any (their source; in `edits`, for each key that was edited, what is
+        `requested` and what `applied`, since which `step`, and `why` not), `notices` (number
+        of each kind of event), and, once the run folder is open, what `Ledger.status` says
+        of it.
 
     Example:
         >>> import weightslab as wl
