@@ -307,7 +307,10 @@ def scan_history(
     session = current()
     say_unknown_signals(session, signals, kinds[0])
     say_unknown_hashes(session, hashes)
-    return history_scan(session.settled(), kinds[0], signals, hashes, launch)
+    ledger = session.settled()
+    # Polars reads on threads of its own: a signal that collects would wait there for itself.
+    before = session.settled if Firing.current(ledger) is None else lambda: ledger
+    return history_scan(ledger, kinds[0], signals, hashes, launch, before=before)
 
 
 def samples(

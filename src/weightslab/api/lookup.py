@@ -37,7 +37,7 @@ def known_ids(session: Session, sample_id: object) -> list[str] | None:
         return None
     asked = id_texts(sample_id)
     full: dict[str, str] = {}
-    for view in session.ledger.views():
+    for view in session.settled().views():
         ids = view.store.ids
         for name, row in zip(asked, find_rows(ids, asked, session.home), strict=True):
             if row is not None:
@@ -50,10 +50,11 @@ def say_unknown_signals(session: Session, asked: Collection[str] | None, kind: K
     if not asked:
         return
     known = {
-        name for view in session.ledger.views() for name in view.store.history.signal_names(kind)
+        name for view in session.settled().views() for name in view.store.history.signal_names(kind)
     }
     for name in asked:
-        if name not in known:
+        # One that is defined and has no value yet is no slip of the pen.
+        if name not in known and name not in session.signals.registry:
             _say(session, f"{kind} signal", name, known)
 
 
@@ -61,8 +62,8 @@ def say_unknown_hashes(session: Session, asked: Collection[str] | None) -> None:
     """Say which of the experiment hashes that were asked for have no values."""
     if not asked:
         return
-    known = set(filter(None, (session.ledger.experiment_hash,)))
-    for view in session.ledger.views():
+    known = set(filter(None, (session.settled().experiment_hash,)))
+    for view in session.settled().views():
         with view.store.lock:
             known.update(
                 key.experiment_hash for key in view.store.history.partitions if key.experiment_hash
@@ -75,7 +76,7 @@ def say_unknown_hashes(session: Session, asked: Collection[str] | None) -> None:
 def say_unknown_origin(session: Session, asked: str | None) -> None:
     """Say that no sample is in the split that was asked for."""
     known = set(session.registry.loaders)
-    for view in session.ledger.views():
+    for view in session.settled().views():
         codes, sets = view.store.ids.origin_codes()
         known.update(name for code in set(codes.tolist()) for name in sets[code])
     if asked is not None and origin_spellings(asked).isdisjoint(known):
@@ -84,7 +85,7 @@ def say_unknown_origin(session: Session, asked: str | None) -> None:
 
 def say_unknown_tag(session: Session, asked: str | None) -> None:
     """Say that there is no tag of the name that was asked for."""
-    known = {*session.ledger.tags(), *session.ledger.categories()}
+    known = {*session.settled().tags(), *session.ledger.categories()}
     if asked is not None and tag_name(asked, known) not in known:
         _say(session, "tag", asked, known)
 

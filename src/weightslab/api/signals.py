@@ -229,6 +229,8 @@ def signal(
         )
 
     def register(function: F) -> F:
+        if not callable(function) or inspect.iscoroutinefunction(function):
+            raise InputError(f"wl.signal decorates a function of one context, not {function!r}")
         own = checked_name(_function_name(function)) if named is None else named
         current().signals.define(Signal(own, function, source, every=every, **flags))
         return function
@@ -236,9 +238,7 @@ def signal(
     return register
 
 
-def _function_name(function: Any) -> str:
-    if not callable(function) or inspect.iscoroutinefunction(function):
-        raise InputError(f"wl.signal decorates a function of one context, not {function!r}")
+def _function_name(function: Callable[..., Any]) -> str:
     name = getattr(function, "__name__", None)
     if not isinstance(name, str):
         raise InputError(f"{function!r} has no name of its own: @wl.signal(name=...)")

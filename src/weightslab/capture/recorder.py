@@ -17,6 +17,7 @@ import torch
 from weightslab.capture.fold import annotation_numbers, fold_mean, mean_over_rest
 from weightslab.capture.transfer import Values, count_items, to_array, to_arrays, to_values
 from weightslab.errors import InputError, LengthMismatchError
+from weightslab.signals.firing import Firing
 from weightslab.types import BatchIds, Rows, SampleIds, check_text
 
 if TYPE_CHECKING:
@@ -184,9 +185,14 @@ def _checked_signals(signals: Any) -> dict[str, Any]:
 
 
 def _step_of(session: Session, iteration: OpenIteration | None, step: Any) -> int | None:
-    """The caller's step, else that of the batch where steps are counted by an optimizer."""
+    """The caller's step; else that of the batch where steps are counted by an optimizer.
+
+    Within a signal, that of the values which fired it.
+    """
     if step is None and iteration is not None and session.clock.has_optimizer:
         return iteration.step
+    if step is None and (firing := Firing.current()) is not None:
+        return firing.step
     return _checked_step(step)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -24,12 +24,14 @@ def history_scan(
     signals: Sequence[str] | None = None,
     hashes: Sequence[str] | None = None,
     launch: int | None = None,
+    *,
+    before: Callable[[], object] = lambda: None,
 ) -> pl.LazyFrame:
     """Every value of samples or instances that fits the filters, as a lazy frame.
 
     What it gives is what the ledger holds when it is collected. At most a row group of each
     signal is in memory at a time beside the result; columns that nobody asks for, such as
-    ids, are not made.
+    ids, are not made. `before` is called each time that it is collected, on any thread.
     """
     wanted = None if signals is None else [signal_name(name) for name in signals]
 
@@ -39,6 +41,7 @@ def history_scan(
         most_rows: int | None,
         _batch_rows: int | None,
     ) -> Iterator[pl.DataFrame]:
+        before()
         asked = columns if columns is not None else list(HISTORY_COLUMNS[kind])
         needed = {*asked, *(predicate.meta.root_names() if predicate is not None else ())}
         held = needed | {"launch"} if launch is not None else set(needed)

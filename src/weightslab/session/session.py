@@ -335,8 +335,9 @@ class Session:
         )
 
     def _step_by_hand(self) -> None:
-        # Inside a batch of a watched loader, the loader's own safe point has passed.
-        if self._mode == "w" and self.batches.current is None:
+        # Inside a batch of a watched loader, the loader's own safe point has passed; and what
+        # a signal saves is no step of the training.
+        if self._mode == "w" and self.batches.current is None and Firing.current() is None:
             self._begin_step()
 
     # -- what is watched ------------------------------------------------------------------

@@ -55,12 +55,14 @@ def acting(session: Held) -> Iterator[None]:
 
 def swap(session: Held | None) -> Held | None:
     """Make `session` the current one; gives the former."""
-    global _current  # this module is what holds it
-    own = _own.session
-    if own is not None:
-        _own.session = session
-        return own
+    global _current  # noqa: PLW0603  # this module is what holds it
     with lock:
+        own = _own.session
+        if own is not None:
+            _own.session = session
+            if _current is own:
+                _current = session
+            return own
         former, _current = _current, session
     return former
 

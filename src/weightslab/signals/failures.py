@@ -6,7 +6,6 @@ import traceback
 from collections import Counter
 from types import TracebackType
 
-from weightslab.errors import InputError
 from weightslab.notices import Notices
 
 __all__ = ["Failures"]
@@ -19,10 +18,14 @@ class Failures:
         self._notices = notices
         self.counts: Counter[str] = Counter()
         """By the name of the signal."""
+        self.silent = False
+        """Whether what fails was given up already: a closed session takes no results."""
 
     def add(self, name: str, error: BaseException, *, count: int = 1) -> None:
         """A call for `count` values has failed."""
         self.counts[name] += count
+        if self.silent:
+            return
         self._notices.warn_once(
             ("signal failed", name),
             f"signal {name!r} failed, and those values are missing (counted in wl.status()); "
@@ -32,8 +35,6 @@ class Failures:
 
 
 def _said(error: BaseException) -> str:
-    if isinstance(error, InputError) and error.__traceback__ is None:
-        return str(error)
     # From the user's function on: the frames that called it are ours.
     trace: TracebackType | None = error.__traceback__
     own = trace.tb_next if trace is not None and trace.tb_next is not None else trace

@@ -13,8 +13,13 @@ _QUIET_TOGETHER = 256
 """Items that fire nobody and wait for one that does before the thread is woken for them."""
 
 
+_QUIET = 10
+"""How many of them may wait, for each firing that may."""
+_MOST_BYTES = 256 << 20
+
+
 class Inbox:
-    """A queue with a place for `most` firings. `lock` guards whoever wants to stay in order.
+    """A queue with places for `most` firings. `lock` guards whoever wants to stay in order.
 
     Items that fire nobody are history alone. They have a bound of their own, and those that
     do not fit are left out: history is then read from the ledger instead.
@@ -27,6 +32,7 @@ class Inbox:
         """Firings that did not fit or were given up, by the name of the signal."""
         self.closed = False
         self._items: deque[Item] = deque()
+        self._bytes = 0
         self._firings = 0
         self._taken = 0
         self._done = 0
@@ -40,19 +46,23 @@ class Inbox:
         """Let the signal thread have an item; False if there is no place. Holding `lock`."""
         if self.closed:
             return True
+        fits = self._bytes + item.size_bytes <= _MOST_BYTES
         if not item.fires:
-            if len(self._items) - self._firings < 10 * self.most:
-                self._items.append(item)
-                if len(self._items) >= _QUIET_TOGETHER:
-                    self.lock.notify_all()
+            if fits and len(self._items) - self._firings < _QUIET * self.most:
+                self._append(item)
             return True
-        if self._firings >= self.most:
+        if not fits or self._firings >= self.most:
             self._drop(item)
             return False
-        self._items.append(item)
         self._firings += 1
-        self.lock.notify_all()
+        self._append(item)
         return True
+
+    def _append(self, item: Item) -> None:
+        self._items.append(item)
+        self._bytes += item.size_bytes
+        if self.is_due():
+            self.lock.notify_all()
 
     def _drop(self, item: Item) -> None:
         for signal in item.fires:
@@ -65,6 +75,7 @@ class Inbox:
             if self.closed or not self._items:
                 return None
             item = self._items.popleft()
+            self._bytes -= item.size_bytes
             if item.fires:
                 self._firings -= 1
                 self._taken += 1
@@ -94,13 +105,13 @@ class Inbox:
         return self._taken + self._firings
 
     def close(self) -> int:
-        """Take no more items, and give up those that are left; how many firings these are."""
+        """Take no more items, and give up those that are left; how many firings are not over."""
         with self.lock:
             self.closed = True
-            left = [item for item in self._items if item.fires]
-            for item in left:
+            left = self.waiting
+            for item in self._items:
                 self._drop(item)
             self._items.clear()
-            self._firings = 0
+            self._bytes = self._firings = 0
             self.lock.notify_all()
-            return len(left)
+            return left

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from weightslab.signals.layers import Layer
+
 __all__ = ["Item", "kind_of"]
 
 
@@ -38,10 +40,12 @@ class Item:
     """Split of the batch that they were saved in."""
     fires: tuple[Signal, ...]
     """Nobody: then it is history alone."""
+    layer: Layer | None
+    """Keeps the values for whoever reads history; None where nobody does."""
     places: npt.NDArray[np.int32] | None
-    """[B] where a trail keeps each; None where nobody reads history."""
+    """[B] where the layer keeps each; None without a layer."""
     earlier: npt.NDArray[np.int64] | None
-    """[B] how many values each had before."""
+    """[B] how many values each had before; None without a layer."""
     chain: tuple[str, ...]
     """The values that led to these, and these last."""
 
@@ -49,6 +53,11 @@ class Item:
     def kind(self) -> Kind:
         """The layer that the values are of."""
         return kind_of(self.rows, self.annotations)
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that the values take."""
+        return self.values.nbytes + (0 if self.rows is None else 4 * len(self.rows))
 
 
 def kind_of(rows: Rows | None, annotations: Rows | None) -> Kind:

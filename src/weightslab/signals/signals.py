@@ -131,6 +131,7 @@ class Signals:
             return
         self.drain()
         left = inbox.close()
+        dispatch.failures.silent = True
         if left:
             self._notices.warn_once(
                 "signals given up",

@@ -83,6 +83,7 @@ class Subscription:
             experiment_hash,
             origin,
             fires,
+            layer,
             places,
             earlier,
             chain,
