@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,27 @@ def test_a_session_that_ends_gives_up_with_a_word() -> None:
     gate.open.set()
     with wl.Session("run", mode="r"):
         assert wl.history("loss").height == 6
+
+
+@pytest.mark.filterwarnings("ignore::weightslab.WeightsLabWarning")
+def test_ctrl_c_ends_the_waiting() -> None:
+    """Whoever does not want to wait for signals at the end loses them alone: the run is closed."""
+    gate = Gate()
+    with wl.Session("run") as session:
+        wl.signal(name="stuck", subscribe_to="loss")(gate)
+        feed("loss", [0])
+        assert gate.reached.wait(30)
+
+        def interrupted() -> None:
+            threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+            session.close()
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+    gate.open.set()
+    assert session.ledger.closed
+    with wl.Session("run", mode="r"):
+        assert wl.history("loss").height == 2
 
 
 def test_a_signal_may_read_tag_and_end(tmp_path: Path) -> None:

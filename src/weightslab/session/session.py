@@ -132,13 +132,16 @@ class Session:
 
         Signals that are still to be computed are: for a minute at most.
         """
-        if self.process_id == os.getpid():
-            self.signals.close()
-        with self._lock:
-            self._closed = True
-            ledger = self._ledger
-        if ledger is not None and self.process_id == os.getpid():
-            ledger.close()
+        own = self.process_id == os.getpid()
+        try:
+            if own:
+                self.signals.close()
+        finally:
+            with self._lock:
+                self._closed = True
+                ledger = self._ledger
+            if ledger is not None and own:
+                ledger.close()
 
     def flush(self) -> None:
         """Turn everything that was saved so far into Parquet files, now."""

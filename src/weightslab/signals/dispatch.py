@@ -55,6 +55,8 @@ class Dispatch:
         """A thread that had nothing to do for so long ends; the next firing starts another one."""
         self._runner = Runner(ledger, self._derived, self.failures)
         self._thread: threading.Thread | None = None
+        self._turn = threading.Lock()
+        """Held by whoever takes items."""
         self._worker: int | None = None
         """The thread that works on an item now."""
 
@@ -169,7 +171,7 @@ class Dispatch:
         return self._worker == threading.get_ident()
 
     def _work(self) -> None:
-        with self._acting():
+        with self._turn, self._acting():
             while True:
                 item = self.inbox.take(self.idle_s)
                 if item is not None:
@@ -196,11 +198,16 @@ class Dispatch:
             self._ensure_thread()
             if self._thread is not None:
                 return False
-        item = self.inbox.take(0)
-        if item is not None:
-            with self._acting():
-                self._run(item)
-        return item is not None
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            item = self.inbox.take(0)
+            if item is not None:
+                with self._acting():
+                    self._run(item)
+            return item is not None
+        finally:
+            self._turn.release()
 
     def join(self, timeout_s: float) -> None:
         """Wait for the thread to end, once nothing more is to come."""

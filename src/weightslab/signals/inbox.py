@@ -26,7 +26,7 @@ class Inbox:
     """
 
     def __init__(self, most: int) -> None:
-        self.lock = threading.Condition(threading.Lock())
+        self.lock = threading.Condition()
         self.most = most
         self.dropped: Counter[str] = Counter()
         """Firings that did not fit or were given up, by the name of the signal."""

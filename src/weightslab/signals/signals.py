@@ -129,16 +129,18 @@ class Signals:
         dispatch, inbox = self._dispatch, self._dispatch.inbox
         if inbox.closed:
             return
-        self.drain()
-        left = inbox.close()
-        dispatch.failures.silent = True
-        if left:
-            self._notices.warn_once(
-                "signals given up",
-                f"{left} batches of values were given up before their signals were computed: they "
-                f"are counted in the status, and the values themselves are saved",
-                count=left,
-            )
+        try:
+            self.drain()
+        finally:  # Ctrl-C ends the waiting
+            left = inbox.close()
+            dispatch.failures.silent = True
+            if left:
+                self._notices.warn_once(
+                    "signals given up",
+                    f"{left} batches of values were given up before their signals were computed: "
+                    f"they are counted in the status, and the values themselves are saved",
+                    count=left,
+                )
         dispatch.join(min(1.0, self.most_wait_s))
 
     def status(self) -> dict[str, Any]:
