@@ -24,6 +24,7 @@ ALL = (
     "compaction",
     "memory",
     "export",
+    "compute_signals",
     "loop",
 )
 LIMIT_S = 150

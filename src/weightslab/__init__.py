@@ -12,6 +12,7 @@ from weightslab._version import __version__
 
 if TYPE_CHECKING:
     from weightslab.api.arrays import arrays
+    from weightslab.api.compute import compute_signals
     from weightslab.api.control import keep_serving, pause, resume, status
     from weightslab.api.export import write_dataframe, write_history
     from weightslab.api.history import (
@@ -49,6 +50,7 @@ __all__ = [
     "WeightsLabWarning",
     "__version__",
     "arrays",
+    "compute_signals",
     "current_ids",
     "discard_samples",
     "get_current_experiment_hash",
@@ -83,6 +85,7 @@ _HOMES = {
     "WeightsLabError": "weightslab.errors",
     "WeightsLabWarning": "weightslab.errors",
     "arrays": "weightslab.api.arrays",
+    "compute_signals": "weightslab.api.compute",
     "current_ids": "weightslab.api.signals",
     "discard_samples": "weightslab.api.tags",
     "get_current_experiment_hash": "weightslab.api.history",

@@ -86,9 +86,7 @@ def test_what_cannot_be_meant(options: dict[str, Any], message: str) -> None:
     assert len(current().signals.registry) == 0
 
 
-@pytest.mark.parametrize(
-    "option", [{"compute_every_n_steps": 2}, {"include_history": True}, {"batched": True}]
-)
+@pytest.mark.parametrize("option", [{"compute_every_n_steps": 2}, {"include_history": True}])
 def test_what_a_static_signal_cannot_have(option: dict[str, Any]) -> None:
     """Options that mean nothing without a subscription say so."""
     with pytest.raises(InputError, match="name the signal whose values fire this one"):

@@ -18,6 +18,7 @@ PUBLIC = [
     "WeightsLabWarning",
     "__version__",
     "arrays",
+    "compute_signals",
     "current_ids",
     "discard_samples",
     "get_current_experiment_hash",

@@ -187,8 +187,9 @@ def signal(
         include_history_metadata: with the step of each, as `model_age`.
         log: also put the mean of the batch on the global curve.
         batched: call the function once for a batch of B: `ctx.sample_ids`,
-            `ctx.subscribed_value` [B] and `ctx.history(last=...)`; it returns [B], a tensor,
-            an array, or a list in which None means no value.
+            `ctx.subscribed_value` [B] and `ctx.history(last=...)`, in a static signal
+            `ctx.data` and `ctx.images`, lists of B; it returns [B], a tensor, an array, or a
+            list in which None means no value.
 
     Raises:
         InputError: an option that cannot be meant, or a signal that would fire itself.
@@ -217,10 +218,10 @@ def signal(
         "batched": check_flag(batched, "batched"),
     }
     every = check_count(compute_every_n_steps, "compute_every_n_steps")
-    if source is None and (every != 1 or flags["include_history"] or flags["batched"]):
+    if source is None and (every != 1 or flags["include_history"]):
         raise InputError(
-            "compute_every_n_steps, include_history and batched are for dynamic signals: name the "
-            "signal whose values fire this one, subscribe_to='loss'"
+            "compute_every_n_steps and include_history are for dynamic signals: name the signal "
+            "whose values fire this one, subscribe_to='loss'"
         )
     if flags["include_history_metadata"] and not flags["include_history"]:
         raise InputError(

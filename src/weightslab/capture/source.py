@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from weightslab.ledger import Ledger
     from weightslab.session import Session
 
-__all__ = ["Source", "SourceOptions", "infer_training"]
+__all__ = ["Source", "SourceOptions", "infer_training", "sources"]
 
 EVALUATION_WORDS = ("val", "test", "eval", "dev")
 
@@ -100,7 +100,7 @@ class Source:
             return
         known = {
             id(base.dataset): base
-            for source in (*_sources(self.session), self)
+            for source in (*sources(self.session), self)
             for base in source.bases
         }
         datasets = (self.dataset,) if layout is None else layout.datasets
@@ -126,7 +126,7 @@ class Source:
         mine = {id(base) for base in self.bases}
         sharing = {
             id(source): source
-            for source in (*_sources(self.session), self)
+            for source in (*sources(self.session), self)
             if any(id(base) in mine for base in source.bases)
         }
         known = {block.origin for block in ledger.ids.blocks()}
@@ -279,7 +279,7 @@ class Source:
     def _is_foreign(self, base: Base, row: int) -> bool:
         return any(
             row in other.named
-            for source in _sources(self.session)
+            for source in sources(self.session)
             for other in source.bases
             if other is not base
         )
@@ -294,7 +294,7 @@ class Source:
         self.session.notices.warn_once(("loader", self.name, key), message)
 
 
-def _sources(session: Session) -> list[Source]:
+def sources(session: Session) -> list[Source]:
     """The sources of every watched loader of a session."""
     found = [getattr(one, "weightslab", None) for one in session.registry.loaders.values()]
     return [source for source in found if isinstance(source, Source)]

@@ -16,7 +16,7 @@ import torch
 from weightslab.capture.carry import Carried, Fetched, FetchedBatch, Origins, pack_keys
 from weightslab.capture.survivors import survivors
 
-__all__ = ["DatasetProxy", "IdFunction", "TrackedCollate", "TrackedMap", "TrackedSingles"]
+__all__ = ["DatasetProxy", "IdFunction", "TrackedCollate", "TrackedMap", "TrackedSingles", "joined"]
 
 IdFunction = Callable[[Any], Any]
 """Gives the id of an item as the dataset returned it."""
@@ -132,11 +132,11 @@ class TrackedCollate:
         if isinstance(fetched, list) and fetched and type(fetched[0]) is Fetched:
             data = [item.data for item in fetched]
             batch = self.collate(data)
-            return Carried(batch, survivors(batch, data, _joined(fetched)))
+            return Carried(batch, survivors(batch, data, joined(fetched)))
         return self.collate(fetched)
 
 
-def _joined(fetched: list[Fetched]) -> Origins:
+def joined(fetched: list[Fetched]) -> Origins:
     """Origins of items that were fetched one by one."""
     parts = [item.origins for item in fetched]
     problem = next((part.problem for part in parts if part.problem), None)

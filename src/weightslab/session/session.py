@@ -16,6 +16,7 @@ from weightslab.checkpoints.identity import plain_hash
 from weightslab.errors import InputError, StateError, UnknownOptionError
 from weightslab.ledger import Ledger, LedgerOptions
 from weightslab.notices import Notices
+from weightslab.progress import Work
 from weightslab.queries.lookup import find_rows, id_texts
 from weightslab.queries.names import origin_spellings
 from weightslab.session import slot
@@ -93,6 +94,7 @@ class Session:
             listen=self.recording.listen,
         )
         self._training = False
+        self.work = Work()
 
     # -- life -----------------------------------------------------------------
 
@@ -434,6 +436,7 @@ class Session:
             "paused": self.control.paused,
             "pause_reasons": list(self.control.reasons),
             "waiting": self.control.waiting,
+            "work": self.work.status(),
             "signals": self.signals.status(),
             "notices": self.notices.counts(),
         }

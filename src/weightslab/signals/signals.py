@@ -12,6 +12,7 @@ from weightslab.ledger.log.records import Floats
 from weightslab.notices import Notices
 from weightslab.signals.definition import Signal
 from weightslab.signals.dispatch import Dispatch
+from weightslab.signals.failures import Failures
 from weightslab.signals.registry import SignalRegistry
 from weightslab.signals.subscriptions import Subscription
 from weightslab.types import Rows
@@ -63,6 +64,11 @@ class Signals:
         self.most_wait_s = 60.0
         """How long a query, or the end, waits for signals that are still to be computed."""
         self._dispatch = Dispatch(ledger, notices, origin=origin, acting=acting, most=_MOST_WAITING)
+
+    @property
+    def failures(self) -> Failures:
+        """What functions raised, static ones too."""
+        return self._dispatch.failures
 
     def define(self, signal: Signal) -> None:
         """Take up a definition, in place of the one that had its name.

@@ -60,20 +60,17 @@ def image_of(data: Any) -> Image | None:
 
     The module's docstring has the rules. The array is new and contiguous.
     """
-    pixels, channels_first = _pixels(data)
+    pixels, is_tensor = _pixels(data)
     if pixels is None or pixels.size == 0 or pixels.dtype.kind not in "biuf":
         return None
-    if pixels.ndim == 2 and not _is_points(pixels):
-        pixels = pixels[:, :, None]
-    elif pixels.ndim == 3:
-        first, last = (1 <= pixels.shape[end] <= MOST_CHANNELS for end in (0, -1))
-        if first and (channels_first or not last):
-            pixels = np.moveaxis(pixels, 0, -1)
-        elif not last:
-            return None
-    else:
+    if pixels.ndim == 2:
+        return None if _is_points(pixels) else _levels(pixels)[:, :, None]
+    if pixels.ndim != 3:
         return None
-    return _in_range(pixels)
+    first, last = (pixels.shape[end] <= MOST_CHANNELS for end in (0, -1))
+    if first and (is_tensor or not last):
+        return np.stack(list(_levels(pixels)), axis=-1)  # three times as fast as moving the axis
+    return _levels(pixels) if last else None
 
 
 def points_of(data: Any) -> Array | None:
@@ -137,32 +134,34 @@ def _array_of(data: Any) -> Array | None:
     return None
 
 
-def _in_range(pixels: Array) -> Image:
-    """Numbers as levels from 0 to 255."""
+def _levels(pixels: Array) -> Image:
+    """Numbers as levels from 0 to 255; a new array of the same shape."""
     if pixels.dtype == np.uint8:
         return np.array(pixels, np.uint8, order="C")
     if pixels.dtype.kind == "b":
         return np.array(pixels, np.uint8, order="C") * np.uint8(255)
-    small = pixels.dtype.itemsize <= 4 and pixels.dtype.kind == "f"
-    numbers: npt.NDArray[np.floating] = pixels.astype(
-        np.float32 if small else np.float64, order="C"
-    )
     with np.errstate(all="ignore"):  # infinities, and ranges beyond what a float holds
-        scale, offset = _scale(numbers, pixels.dtype)
-        levels: Array = np.nan_to_num((numbers - offset) * scale, nan=0, posinf=255, neginf=0)
-    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+        return _scaled(pixels)
 
 
-def _scale(numbers: npt.NDArray[np.floating], dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Levels from 0 to 255 are (number - offset) * scale: the scale, and the offset."""
-    if dtype == np.uint16:
-        return 255 / 65535, 0
-    low, high = float(numbers.min()), float(numbers.max())
-    if not np.isfinite(low - high):
-        finite = numbers[np.isfinite(numbers)]
-        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0, 1)
-    if dtype.kind == "f" and low >= -SLACK and high <= 1 + SLACK:
-        return 255, 0
-    if low >= 0 and high <= 255:
-        return 1, 0
-    return 255 / ((high - low) or 1), low
+def _scaled(pixels: Array) -> Image:
+    small = pixels.dtype.kind == "f" and pixels.dtype.itemsize <= 4
+    levels: npt.NDArray[np.floating] = np.array(
+        pixels, np.float32 if small else np.float64, order="C"
+    )
+    if pixels.dtype == np.uint16:
+        levels *= 255 / 65535
+    else:
+        low, high = float(levels.min()), float(levels.max())
+        if not np.isfinite(low - high):
+            finite = levels[np.isfinite(levels)]
+            low, high = (float(finite.min()), float(finite.max())) if finite.size else (0, 1)
+            np.nan_to_num(levels, copy=False, nan=low, posinf=high, neginf=low)
+        if pixels.dtype.kind == "f" and low >= -SLACK and high <= 1 + SLACK:
+            levels *= 255
+        elif low < 0 or high > 255:
+            levels -= low
+            levels *= 255 / ((high - low) or 1)
+            np.nan_to_num(levels, copy=False, nan=0, posinf=255, neginf=0)
+    np.rint(levels, out=levels)
+    return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
