@@ -98,7 +98,8 @@ def query_sample_history(
     """Every value of one sample: (signal_name, step, value, experiment_hash).
 
     By signal, then in order of arrival; every launch. An id that has no values gives
-    an empty list.
+    an empty list. Inside a signal the first call reads for all samples of the batch: later
+    ones answer from that moment, and with what the signal itself has saved since.
 
     Args:
         sample_id: the sample; `1`, `"1"` and `tensor(1)` are one id.

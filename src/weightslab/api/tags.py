@@ -34,7 +34,8 @@ def tag_samples(sample_ids: Any, tag: str, mode: Literal["add", "remove", "set"]
     """Add a boolean tag to samples, or take it off. Durable when the call returns.
 
     Where the disk does not take it, a `WeightsLabWarning` says so: the tag then waits in
-    memory and is written as soon as the disk works.
+    memory and is written as soon as the disk works. Inside a signal, edits are collected and
+    take effect, durable at once, when it has seen its batch; whatever it reads has them.
 
     Args:
         sample_ids: one id or many: strings, integers, numpy, tensors, mixed lists.
@@ -98,8 +99,9 @@ def set_categorical_tag(sample_ids: Any, tag: str, value: str | None) -> int:
     """Give samples one value of a categorical tag; a new value is taken up, ""/None clears it.
 
     Returns:
-        How many samples changed. Durable when the call returns; where the disk does not
-        take it, a `WeightsLabWarning` says so, and it waits in memory.
+        How many samples changed. Durable when the call returns, inside a signal when that has
+        seen its batch; where the disk does not take it, a `WeightsLabWarning` says so, and it
+        waits in memory.
 
     Raises:
         InputError: a value that is no string, or a boolean tag's name.
@@ -126,8 +128,9 @@ def discard_samples(sample_ids: Any, discarded: bool = True) -> int:
     Loader workers have fetched ahead: with them it is the batches after those.
 
     Returns:
-        How many samples changed. Durable when the call returns; where the disk does not
-        take it, a `WeightsLabWarning` says so, and it waits in memory.
+        How many samples changed. Durable when the call returns, inside a signal when that has
+        seen its batch; where the disk does not take it, a `WeightsLabWarning` says so, and it
+        waits in memory.
 
     Raises:
         InputError: something that is no id, or `discarded` that is no True or False.

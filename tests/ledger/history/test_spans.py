@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ledger.history.test_merge import assert_same
@@ -68,6 +68,7 @@ def column(
     return Column(path, values, **options), values
 
 
+@settings(deadline=None)
 @given(
     cuts=st.lists(st.tuples(st.integers(0, ROWS - 1), st.integers(1, 40)), min_size=0, max_size=8)
 )
@@ -87,6 +88,7 @@ def test_spans_give_what_slices_give(
     ]
 
 
+@settings(deadline=None, max_examples=40)
 @given(values=sorted_values, keys=st.sets(st.integers(-1, 31), min_size=1))
 def test_edges_are_found_without_the_pages_between(
     tmp_path_factory: pytest.TempPathFactory, values: list[int], keys: set[int]

@@ -173,8 +173,9 @@ class Editor:
             codes, known = own.codes, own.categories
         else:
             return [None] * len(rows)
+        found = [codes.item(row) if row < len(codes) else -1 for row in rows]
         names = [*known, None]  # read after the codes that stand for them
-        return [names[codes.item(row)] if row < len(codes) else None for row in rows]
+        return [names[code] for code in found]
 
     def _flags(self, key: Key) -> npt.NDArray[np.bool_] | None:
         """A boolean column as the edits of all writers have it; None when nobody made it."""
