@@ -87,14 +87,16 @@ class ManagedLoader:
 
     def _check(self) -> None:
         reason = self._should_stop()
-        done = f"{self.batches} of {'?' if self.total is None else self.total} batches"
         if reason is not None:
-            raise EvaluationCancelled(f"the evaluation was ended after {done}: {reason}")
+            raise EvaluationCancelled(f"the evaluation was ended after {self._done()}: {reason}")
         if self._deadline is not None and self._now() > self._deadline:
             raise EvaluationTimeout(
-                f"the evaluation took longer than it may and was ended after {done}: allow it more "
-                f"time, or evaluate fewer samples (tags=)"
+                f"the evaluation took longer than it may and was ended after {self._done()}: allow "
+                f"it more time, or evaluate fewer samples (tags=)"
             )
+
+    def _done(self) -> str:
+        return f"{self.batches} of {'?' if self.total is None else self.total} batches"
 
 
 def _length(loader: Any) -> int | None:

@@ -15,6 +15,7 @@ from weightslab.evaluation.generators import kept_generators
 from weightslab.evaluation.managed_loader import ManagedLoader
 from weightslab.evaluation.metric_states import is_torchmetric
 from weightslab.evaluation.unpack import rows_of, unpack
+from weightslab.types import SampleIds
 
 __all__ = ["Say", "run_pass"]
 
@@ -95,28 +96,38 @@ def _default_pass(
     is_parallel = isinstance(model, torch.nn.parallel.DistributedDataParallel)
     call = model.module if is_parallel else model
     where = _device_of(model) if device is None else torch.device(device)
-    calls = [_SignalCall(name, signal, say) for name, signal in signals.items()]
+    going = calls = [_SignalCall(name, signal, say) for name, signal in signals.items()]
     for batch in managed:
         inputs, targets, ids = unpack(batch)
         if where is not None:
             inputs, targets = _moved(inputs, where), _moved(targets, where)
-        if ids is not None and rows_of(ids) != (rows_of(targets) or rows_of(ids)):
+        if type(ids) is not SampleIds and not _are_ids(ids, targets):
             ids = None  # the third item is something else: the loader knows whose batch it is
         preds = call(inputs)
-        for signal in calls:
+        for signal in going:
             signal.take(preds, targets, ids)
-        if all(signal.is_out for signal in calls):
+            if signal.is_out:
+                going = [one for one in going if not one.is_out]
+        if not going:
             break
-    for signal in calls:
+    for signal in going:
         signal.finish()
     left_out = {signal.name: signal.why for signal in calls if signal.why}
-    if calls and all(signal.is_out for signal in calls):
+    if calls and not going:
         reasons = "; ".join(f"{name!r}: {why}" for name, why in left_out.items())
         raise EvaluationError(
             f"no signal can be called as signal(preds, targets, batch_ids=ids) ({reasons}): say "
             f"how to evaluate with @wl.eval_fn"
         )
     return left_out
+
+
+def _are_ids(ids: Any, targets: Any) -> bool:
+    """Whether there is one for each target, as far as that can be told."""
+    if ids is None:
+        return False
+    named, wanted = rows_of(ids), rows_of(targets)
+    return named is not None and (wanted is None or named == wanted)
 
 
 class _SignalCall:
@@ -137,8 +148,6 @@ class _SignalCall:
 
     def take(self, preds: Any, targets: Any, ids: Any) -> None:
         """Call it for one batch."""
-        if self.is_out:
-            return
         try:
             self._call_with(preds, targets, ids)
             self._worked = True

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from weightslab.errors import InputError
+from weightslab.types import SampleIds
 
 __all__ = ["IDS", "INPUTS", "TARGETS", "Unpacked", "count_samples", "rows_of", "unpack"]
 
@@ -73,6 +74,8 @@ def _first(batch: Mapping[Any, Any], keys: Sequence[str], what: str) -> Any:
 
 def count_samples(batch: Any) -> int:
     """B of a batch of any kind: by its ids, else its targets, else its inputs; 1 without."""
+    if isinstance(batch, (tuple, list)) and len(batch) > _PAIR and type(batch[2]) is SampleIds:
+        return len(batch[2])  # ids of ours: nothing else need be asked
     parts: tuple[Any, ...] = (batch,)
     if isinstance(batch, (tuple, list, Mapping)):
         with suppress(InputError):
