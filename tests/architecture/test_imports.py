@@ -50,7 +50,8 @@ MAY_IMPORT = {
 HOMES = {
     "torch": {
         "bench", "capture", "checkpoints", "demo", "evaluation.isolation", "evaluation.runner",
-        "isolation", "signals.static", "weightslab_lightning",
+        "evaluation.switches", "evaluation.tensors", "isolation", "signals.static",
+        "weightslab_lightning",
     },
     "polars": {"api", "bench", "demo", "dynamics", "evaluation", "export", "queries", "service",
                "signals", "studio"},
