@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from weightslab.capture.bases import layout_of
+from weightslab.capture.evaluation_loader import evaluation_loader
 from weightslab.capture.options import checked_flag, checked_object_name
 from weightslab.capture.shadow import plain_loader, shadow, source_of
 from weightslab.capture.source import Source, SourceOptions, infer_training
@@ -92,6 +94,7 @@ def watch_loader(
     )
     source = Source(session, name, loader.dataset, options)
     watched = shadow(loader, source)
+    source.again = partial(evaluation_loader, watched, source)
     session.registry.register(KIND, name, watched)
     session.registry.register_source(source)
     return watched

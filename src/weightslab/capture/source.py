@@ -7,7 +7,9 @@ ledger for another reason. Shapes: B samples in a batch, P positions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,7 +84,30 @@ class Source:
         self._seen: tuple[int, ...] = ()
         self.handed_out = 0
         """Batches that the consumer received."""
+        self.leaves_out_discarded = options.is_training
+        self.again: Callable[[Sequence[str] | None], Any] | None = None
+        """Makes a loader for an evaluation; None where no loader belongs to this."""
         self._lay_out()
+
+    # -- evaluating --------------------------------------------------------
+
+    def evaluation_loader(self, tags: Sequence[str] | None = None) -> Any:
+        """A fresh watched loader over these samples, for one evaluation.
+
+        Its batches come as those of the registered loader, in order, and carry the same
+        ids; no safe point is in it. See `capture.evaluation_loader` for what it holds and
+        what it raises.
+        """
+        assert self.again is not None
+        return self.again(tags)
+
+    def of_its_own(self) -> Source:
+        """The same samples with the same names, for a loader that no training waits in."""
+        made = copy.copy(self)
+        made.options = replace(self.options, is_training=False)
+        made.skips, made.skipped_names = Skips(), set()
+        made.handed_out = 0
+        return made
 
     # -- registering -------------------------------------------------------
 

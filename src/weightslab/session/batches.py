@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from weightslab.types import BatchIds
@@ -86,6 +87,15 @@ class CurrentBatch:
         entry.step = self._age()
         entry.leaves = leaves
         entry.used = False
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """This thread does something else within, such as an evaluation, and then goes on."""
+        held, self._local.entries = self._local.entries, []
+        try:
+            yield
+        finally:
+            self._local.entries = held
 
     def leave(self, key: Key) -> None:
         """An iteration is over: the batch of the one around it is current again."""
