@@ -88,19 +88,20 @@ class CurrentBatch:
         entry.leaves = leaves
         entry.used = False
 
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        """This thread does something else within, such as an evaluation, and then goes on."""
-        held, self._local.entries = self._local.entries, []
-        try:
-            yield
-        finally:
-            self._local.entries = held
-
     def leave(self, key: Key) -> None:
         """An iteration is over: the batch of the one around it is current again."""
         stack = self._local.entries
         stack[:] = [entry for entry in stack if entry.key is not key]
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """This thread works on batches of its own within, and on those of before afterwards."""
+        entries = self._local.entries
+        self._local.entries = []
+        try:
+            yield
+        finally:
+            self._local.entries = entries
 
     @property
     def top(self) -> OpenIteration | None:

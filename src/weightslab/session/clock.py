@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 __all__ = ["StepClock"]
 
@@ -23,8 +21,6 @@ class StepClock:
         self._calls: defaultdict[str, int] = defaultdict(int)
         self._by_hand = by_hand
         self._of_batch = of_batch
-        self._held: set[int] = set()
-        """Threads whose values are no sign of a step."""
         self.age = 0
         """Training updates completed: of several optimizers, the one that stepped most."""
 
@@ -44,29 +40,12 @@ class StepClock:
         updates[token] += 1
         self.age = max(self.age, updates[token])
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """What this thread saves within belongs to the step of now, and counts as none."""
-        me = threading.get_ident()
-        self._held.add(me)
-        try:
-            yield
-        finally:
-            self._held.discard(me)
-
-    @property
-    def moment(self) -> int:
-        """The step of now: the updates completed, without an optimizer the calls so far."""
-        return self.age if self._updates else max(self._calls.values(), default=0)
-
     def step(self, signal: str, explicit: int | None) -> int:
         """Step of a value of `signal`.
 
         The explicit one; else the updates completed before the batch at hand, or before
         now where no watched loader gave it; without an optimizer one more per call.
         """
-        if self._held and threading.get_ident() in self._held:
-            return self.moment if explicit is None else int(explicit)
         if not self._updates:
             self._by_hand()
         if explicit is not None:
