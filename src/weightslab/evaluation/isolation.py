@@ -23,6 +23,7 @@ from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.nn.parameter import is_lazy
 
 from weightslab.errors import EvaluationError
+from weightslab.evaluation.generators import kept_generators
 from weightslab.evaluation.metric_states import kept_metrics
 from weightslab.isolation import preserved_rng
 
@@ -39,8 +40,8 @@ _PLAIN_VALUES = (bool, int, float, str, bytes, type(None), torch.Tensor)
 def isolated(models: Iterable[object], metrics: Iterable[object] = ()) -> Iterator[None]:
     """Within, evaluate; afterwards training goes on as if nobody had.
 
-    On the thread that evaluates. Random numbers are kept too
-    (`weightslab.isolation`), those of generators that a dataset holds by `run_pass`.
+    On the thread that evaluates. Random numbers are kept too: of the global generators and
+    of those that a model holds; of those that a dataset holds by `run_pass`.
 
     Args:
         models: every registered model; what is no `nn.Module` is passed over.
@@ -60,6 +61,7 @@ def isolated(models: Iterable[object], metrics: Iterable[object] = ()) -> Iterat
     tensors = _Tensors(modules)
     with ExitStack() as stack:
         stack.enter_context(preserved_rng())
+        stack.enter_context(kept_generators(*modules))
         stack.enter_context(_kept_switches())
         stack.callback(tensors.put_back)
         stack.callback(_keep_modules(modules))
