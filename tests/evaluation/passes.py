@@ -83,5 +83,3 @@ def rng_states() -> list[Any]:
         repr(np.random.get_state()),  # noqa: NPY002
         random.getstate(),
     ]
-
-

@@ -41,9 +41,10 @@ TRAININGS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("over", ["val", "loader"])
 @pytest.mark.parametrize("name", TRAININGS)
 def test_a_training_does_not_see_evaluations(name: str, over: str, tmp_path: Path) -> None:
-    """Weights, optimizer, scheduler, buffers, modes, metrics, random numbers, batches still to
-    come and recorded values are equal, whether another loader is evaluated or the training
-    loader itself while its iterator is alive, also between a forward and its backward.
+    """All that a training ends with is equal, whatever loader is evaluated, at whatever moment.
+
+    Another loader, or that of the training while its iterator is alive; also between a
+    forward and its backward, and between two batches whose gradients accumulate.
     """
     passes: list[int] = []
 

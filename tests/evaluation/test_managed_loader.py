@@ -68,11 +68,10 @@ def test_a_second_iteration_is_a_second_pass() -> None:
 def test_it_ends_between_batches_when_somebody_says_why() -> None:
     """The reason stands in the error, with how far it came, and no further batch is read."""
     reasons = iter([None, None, "the user pressed cancel"])
-    seen = []
+    managed = ManagedLoader(_loader(), should_stop=lambda: next(reasons))
     with pytest.raises(EvaluationCancelled, match="after 2 of 3 batches: the user pressed cancel"):
-        for batch in ManagedLoader(_loader(), should_stop=lambda: next(reasons)):
-            seen.append(batch)
-    assert len(seen) == 2
+        list(managed)
+    assert managed.batches == 2
 
 
 def test_it_ends_before_the_first_batch() -> None:
@@ -97,7 +96,7 @@ def test_both_are_evaluation_errors() -> None:
 
 @pytest.mark.parametrize("how", ["stopped", "left"])
 def test_workers_end_with_it(how: str) -> None:
-    """Ended early, or left by `break`, no worker process stays behind, even while the error is held."""
+    """Ended early, or left by `break`, no worker stays behind, even while the error is held."""
     before = set(multiprocessing.active_children())
     stops = iter([None, "enough", "enough"])
     managed = ManagedLoader(

@@ -153,6 +153,8 @@ def train(
                 losses.append(per_sample.detach().clone())
             told.append((metric.compute(), metric._update_count))
             assert wl.current_ids() is None
+        loader.__dict__["_iterator"] = None  # workers that live on end here, not at some collection
+        drawing = [one for one in (generator, getattr(data, "generator", None)) if one]
         return {
             "batches": seen,
             "losses": losses,
@@ -165,9 +167,9 @@ def train(
             "told": told,
             "counts": (getattr(net, "calls", 0), getattr(net, "last", None)),
             "random": [*rng_states(), MODULE_DRAWS.random()],
-            "own": [one.get_state() for one in (generator, getattr(data, "generator", None)) if one],
+            "own": [one.get_state() for one in drawing],
             "values": wl.query_signal_history("loss"),
-        }  # fmt: skip
+        }
 
 
 def same(one: Any, other: Any, where: str = "") -> None:

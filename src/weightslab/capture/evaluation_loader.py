@@ -8,7 +8,7 @@ no iterator, no worker, no sampler, no generator. Shapes: P positions of its dat
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +33,7 @@ __all__ = ["evaluation_loader"]
 
 
 def evaluation_loader(
-    loader: DataLoader[Any], source: Source, tags: Sequence[str] | None
+    watched: Callable[[], DataLoader[Any] | None], source: Source, tags: Sequence[str] | None
 ) -> DataLoader[Any]:
     """A loader of the same class over the samples that a watched one draws, each once, in order.
 
@@ -46,7 +46,7 @@ def evaluation_loader(
     keeps them from the training.
 
     Args:
-        loader: the watched loader.
+        watched: gives the watched loader; a weak reference.
         source: its source.
         tags: only samples that hold any of these, boolean or categorical with any value;
             None or empty: all of them.
@@ -57,9 +57,12 @@ def evaluation_loader(
         AllDiscardedError: nothing is left, for all of them are discarded.
     """
     source.attach()
+    fresh = source.of_its_own()
+    fresh.attach()  # anew where the dataset has changed since
     ledger = source.session.ledger
     names, holders = _holders(ledger, tags)
-    fresh = source.of_its_own()
+    loader = watched()
+    assert loader is not None  # whoever asks holds it
     made = shadow(plain_loader(loader), fresh)
     replaced: dict[str, Any] = {"persistent_workers": False}
     # Worker seeds are drawn from this one, and not from the numbers of the training.
@@ -71,7 +74,7 @@ def evaluation_loader(
         fresh.skipped_names = _unwanted(ledger, source, holders)
     else:
         choice = _choice(ledger, fresh, holders, names)
-        shared = (loader.dataset, *source.base_datasets, source.session, ledger)
+        shared = (loader.dataset, *fresh.base_datasets, source.session, ledger)
         if loader.batch_sampler is not None:
             replaced["batch_sampler"] = in_order(loader.batch_sampler, choice, shared)
             replaced["drop_last"] = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,8 @@ def watch_loader(
     )
     source = Source(session, name, loader.dataset, options)
     watched = shadow(loader, source)
-    source.again = partial(evaluation_loader, watched, source)
+    # Weakly: a loader that nobody holds any more ends its workers at once, in no circle.
+    source.again = partial(evaluation_loader, weakref.ref(watched))
     session.registry.register(KIND, name, watched)
     session.registry.register_source(source)
     return watched

@@ -85,7 +85,7 @@ class Source:
         self.handed_out = 0
         """Batches that the consumer received."""
         self.leaves_out_discarded = options.is_training
-        self.again: Callable[[Sequence[str] | None], Any] | None = None
+        self.again: Callable[[Source, Sequence[str] | None], Any] | None = None
         """Makes a loader for an evaluation; None where no loader belongs to this."""
         self._lay_out()
 
@@ -99,7 +99,7 @@ class Source:
         what it raises.
         """
         assert self.again is not None
-        return self.again(tags)
+        return self.again(self, tags)
 
     def of_its_own(self) -> Source:
         """The same samples with the same names, for a loader that no training waits in."""
@@ -107,6 +107,7 @@ class Source:
         made.options = replace(self.options, is_training=False)
         made.skips, made.skipped_names = Skips(), set()
         made.handed_out = 0
+        made._lay_out()  # noqa: SLF001  # one class
         return made
 
     # -- registering -------------------------------------------------------
