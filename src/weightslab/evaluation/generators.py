@@ -102,6 +102,8 @@ def _of_object(one: object) -> list[object]:
                 parts.extend(_slot(member, one))
             elif isinstance(member, types.FunctionType):
                 parts.extend(_of_function(member))
+            elif _is_generator(member):
+                parts.append(member)
     return parts
 
 
