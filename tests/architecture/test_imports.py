@@ -49,7 +49,8 @@ MAY_IMPORT = {
 # process without a training, and a DataLoader worker, must load.
 HOMES = {
     "torch": {
-        "bench", "capture", "checkpoints", "demo", "evaluation.isolation", "evaluation.runner",
+        "bench", "capture", "checkpoints", "demo", "evaluation.ambient",
+        "evaluation.isolation", "evaluation.runner",
         "isolation", "signals.static", "weightslab_lightning",
     },
     "polars": {"api", "bench", "demo", "dynamics", "evaluation", "export", "queries", "service",

@@ -45,10 +45,17 @@ def leaves_of(batch: Any) -> list[Leaf]:
 
 
 def pause(source: Source) -> None:
-    """The session's safe point, before each batch of a training loader."""
-    if source.options.is_training and source.ledger is not None:
+    """The session's safe point, before each batch of a training loader.
+
+    A batch of another loader is a sign that somebody works, and waits for an evaluation of
+    another thread as well: that has the model.
+    """
+    if source.ledger is not None:
         try:
-            source.session.safe_point()
+            if source.options.is_training:
+                source.session.safe_point()
+            else:
+                source.session.evaluations.stand_aside()
         except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
             _say_failed(source, "edits do not take effect", error)
 
@@ -83,6 +90,8 @@ class Feed:
         """The consumer begins to iterate, and holds `iterator`."""
         self.end()  # workers that live on bring the iterator of the last epoch
         self.key = weakref.ref(iterator)
+        if self.source.options.is_training:
+            self.session.evaluations.controller.iterates(self.key)
 
     def before(self) -> None:
         """What comes before a batch is fetched: the safe point, then edits."""
@@ -125,6 +134,7 @@ class Feed:
         """The iteration is over: its batch is in nobody's hands."""
         if self.key is not None:
             self.session.batches.leave(self.key)
+            self.session.evaluations.controller.iterated(self.key)
 
     def _identify(self, carried: Carried) -> BatchIds | None:
         source = self.source

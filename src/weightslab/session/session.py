@@ -13,6 +13,7 @@ import numpy as np
 
 from weightslab.checkpoints.identity import plain_hash
 from weightslab.errors import InputError, StateError, UnknownOptionError
+from weightslab.evaluation.controller import Taker
 from weightslab.ledger import Ledger, LedgerOptions
 from weightslab.notices import Notices
 from weightslab.queries.lookup import find_rows, id_texts
@@ -21,7 +22,8 @@ from weightslab.session import slot
 from weightslab.session.batches import CurrentBatch
 from weightslab.session.clock import StepClock
 from weightslab.session.control import Control
-from weightslab.session.experiment import Experiment
+from weightslab.session.evaluations import Evaluations
+from weightslab.session.experiment import Experiment, leave_marker
 from weightslab.session.folder import RunFolder, folder_path
 from weightslab.session.recording import Recording
 from weightslab.session.registry import Registry
@@ -81,6 +83,7 @@ class Session:
         self.experiment = Experiment()
         self.control = Control()
         self.recording = Recording(lambda: self.ledger)
+        self.evaluations = Evaluations(self)
         self._training = False
 
     # -- life -----------------------------------------------------------------
@@ -97,6 +100,8 @@ class Session:
                 raise StateError(f"this session {state}: make a new one with wl.Session(...)")
             self._entered = True
         self._previous = slot.swap(self)
+        if isinstance(self._previous, Session):
+            self._inherit(self._previous)
         return self
 
     def __exit__(
@@ -110,10 +115,18 @@ class Session:
 
     def heir(self) -> Session:
         """A session made as this one was, for a forked child."""
-        return Session(self._folder.explicit, mode=self._mode, options=self._options)
+        child = Session(self._folder.explicit, mode=self._mode, options=self._options)
+        child._inherit(self)
+        return child
+
+    def _inherit(self, former: Session) -> None:
+        """Take over what was decorated before this session."""
+        self.evaluations.eval_fn = self.evaluations.eval_fn or former.evaluations.eval_fn
 
     def close(self) -> None:
         """Write everything out and let the folder go. A second call does nothing."""
+        if self.process_id == os.getpid():
+            self.evaluations.close()
         with self._lock:
             self._closed = True
             ledger = self._ledger
@@ -153,8 +166,13 @@ class Session:
                 self._ledger = ledger
                 slot.close_at_exit(self)
                 if self._mode == "w":
+                    leave_marker(ledger)
                     self._name_experiment()
             return self._ledger
+
+    def settled(self) -> Ledger:
+        """The ledger, with everything in it that is on its way."""
+        return self.ledger
 
     # -- folder and name ---------------------------------------------------------
 
@@ -236,6 +254,8 @@ class Session:
         if self._looks_on():
             return
         named = self._folder.explicit is not None or self._folder.logger is not None
+        if self._ledger is not None and self._ledger.experiment_hash is not None:
+            named = True  # an evaluation did, or an earlier launch
         if named or self.registry.hyperparameters is not None:
             try:
                 if self.experiment.is_current(self.registry, self._ledger):
@@ -245,6 +265,21 @@ class Session:
             except Exception as error:  # noqa: BLE001  # it reads objects of the user's
                 self._say_failed("the experiment hash stays as it was", error)
 
+    def named_hash(self) -> str:
+        """The experiment hash, for an evaluation: where nothing names one, this does.
+
+        Results need a hash that their marker belongs to. From here on the session keeps it
+        up to date, as if hyperparameters were watched.
+        """
+        ledger = self.ledger
+        found = self.experiment_hash
+        if found is None:
+            with self._lock:
+                self.experiment.follow(self.registry, ledger)
+            found = self.experiment.hash
+            assert found is not None
+        return found
+
     def _looks_on(self) -> bool:
         """Whether nothing is registered or trained here: then the folder's last hash stays."""
         registry, ledger = self.registry, self._ledger
@@ -252,7 +287,6 @@ class Session:
             return False
         if ledger is None or ledger.experiment_hash is None:
             return False
-        # A process that was killed while it evaluated left the marker of that.
         self.experiment.hash = plain_hash(ledger.experiment_hash)
         return True
 
@@ -264,10 +298,10 @@ class Session:
         Where training is paused it waits here. An error of ours is said once and counted;
         the training that called never sees it.
         """
-        if self.control.is_inside():
+        if self.control.is_inside() or self.recording.is_diverted:
             return
         self._begin_step()
-        self.control.stop(self._errands)
+        self.control.stop(self._errands, lambda: self.evaluations.controller.only_a_loop_takes)
 
     def _begin_step(self) -> None:
         self._training = True
@@ -279,8 +313,9 @@ class Session:
             except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
                 self._say_failed("nothing is recorded", error)
 
-    def _errands(self) -> None:
+    def _errands(self, taker: Taker = "safe point") -> None:
         """What the training thread does between two steps, and while it is paused."""
+        self.evaluations.errands(taker)
 
     def pause(self, reason: str = "user") -> None:
         """Let training stop at its next safe point."""
@@ -288,13 +323,15 @@ class Session:
 
     def resume(self) -> None:
         """Let training go on, whatever paused it."""
+        self.evaluations.resumed()
         self.control.resume()
 
     def keep_serving(self, timeout_s: float | None) -> None:
         """Do errands on this thread for a while; None: until Ctrl-C."""
         with contextlib.suppress(KeyboardInterrupt):
             self.control.stop(
-                self._errands, timeout_s=float("inf") if timeout_s is None else timeout_s
+                lambda: self._errands("serving"),
+                timeout_s=float("inf") if timeout_s is None else timeout_s,
             )
 
     def _say_failed(self, what: str, error: Exception) -> None:
@@ -303,10 +340,20 @@ class Session:
             f"{what}, and training goes on: {type(error).__name__}: {error}",
         )
 
-    def _step_by_hand(self) -> None:
+    def _step_by_hand(self) -> int | None:
+        """A value comes in a loop without an optimizer; the step of it, in an evaluation."""
+        if self.recording.is_diverted:
+            return self.step
         # Inside a batch of a watched loader, the loader's own safe point has passed.
         if self._mode == "w" and self.batches.current is None:
+            self.evaluations.stand_aside()
             self._begin_step()
+        return None
+
+    @property
+    def step(self) -> int:
+        """Where training is: the updates completed, else the step of what was saved last."""
+        return self.clock.age if self.clock.has_optimizer else self.recording.last_step
 
     # -- what is watched ------------------------------------------------------------------
 
@@ -332,10 +379,14 @@ class Session:
         Raises:
             UnknownOptionError: there is none.
         """
+        return self.registry.loaders[self.loader_name(name)]
+
+    def loader_name(self, name: str) -> str:
+        """The name that the watched loader is registered by; raises as `loader` does."""
         loaders = self.registry.loaders
         for spelling in (name, *sorted(origin_spellings(name))):
             if spelling in loaders:
-                return loaders[spelling]
+                return spelling
         raise UnknownOptionError("loader", name, loaders)
 
     # -- ids ------------------------------------------------------------------------------
@@ -395,6 +446,7 @@ class Session:
             "paused": self.control.paused,
             "pause_reasons": list(self.control.reasons),
             "waiting": self.control.waiting,
+            "evaluation": self.evaluations.status(),
             "notices": self.notices.counts(),
         }
         if self._ledger is not None:

@@ -42,7 +42,8 @@ class JournalEntry:
 
     Verbs: `tag` (name, value "true"/"false"), `category` (name, value or None for
     none), `register` (name, value: the categories as JSON), `discard` (value
-    "true"/"false"), `experiment` (value: the new experiment hash), `launch`.
+    "true"/"false"), `experiment` (value: the new experiment hash), `launch`, `evaluation`
+    (name: the loader; value: tags, state, marker, results and error as JSON).
     """
 
     lsn: int
