@@ -61,14 +61,25 @@ def test_the_worker_takes_when_no_training_is_under_way(calls: bool) -> None:
     """A safe point, or a loop's call, keeps it away for the quiet time."""
     clock = Clock()
     queue = controller(clock)
+    asked(queue)
+    clock.now += 2
     if calls:
         queue.loop_calls()
     else:
         queue.stand_aside()
-    asked(queue)
     clock.now += 1.9
     assert queue.take("worker") is None
     clock.now += 0.2
+    assert queue.take("worker") is not None
+
+
+def test_the_worker_leaves_a_new_request_to_a_training_that_begins() -> None:
+    """It takes what has waited for the quiet time, though nothing was seen of a training."""
+    clock = Clock()
+    queue = controller(clock)
+    asked(queue)
+    assert queue.take("worker") is None
+    clock.now += 2
     assert queue.take("worker") is not None
 
 
@@ -76,7 +87,7 @@ def test_training_waits_while_another_thread_evaluates() -> None:
     """A safe point is passed when the worker is through, not before."""
     queue = controller()
     request = asked(queue)
-    assert queue.take("worker") == request
+    assert queue.take("serving") == request
     thread = threading.Thread(target=queue.stand_aside, daemon=True)
     thread.start()
     thread.join(0.3)

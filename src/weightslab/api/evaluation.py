@@ -49,7 +49,7 @@ def request_evaluation(
         >>> import weightslab as wl
         >>> @wl.eval_fn
         ... def scored(loader):
-        ...     for numbers, ids in loader:
+        ...     for numbers, names, ids in loader:
         ...         wl.save_signals({"score": numbers}, ids)
         >>> loader = wl.watch_or_edit([(1.0, "a"), (2.0, "b")], flag="data", loader_name="val")
         >>> wl.request_evaluation("val")

@@ -164,7 +164,11 @@ class Controller:
     def _may(self, taker: Taker) -> bool:
         if taker == "safe point":
             return not self._loop_takes
-        return taker != "worker" or self.underway.is_quiet(self._now())
+        if taker == "worker":
+            # A script that asks, and then begins to train, is to be found at its safe point.
+            now, asked_at = self._now(), self._waiting[0].requested_at
+            return now - asked_at >= self.underway.quiet_s and self.underway.is_quiet(now)
+        return True
 
     def begin(self, step: int | None, extent: Extent) -> None:
         """The pass that runs speaks of a step, and says in `extent` how far it is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from weightslab.evaluation.request import Outcome
 from weightslab.ledger import Ledger
 from weightslab.types import Rows
 
-__all__ = ["enter", "next_marker", "publish"]
+__all__ = ["enter", "next_marker", "portions", "publish"]
 
 _AT_ONCE = 500_000
 """Values that are saved in one go, while the training's have to wait."""
@@ -45,7 +45,7 @@ def publish(ledger: Ledger, buffer: Buffer, name: str, step: int) -> None:
     The curves come last: a process that is killed meanwhile leaves no point without its
     samples.
     """
-    for pieces in _portions(buffer.rowed()):
+    for pieces in portions(buffer.rowed(), _AT_ONCE):
         with ledger.under(name):
             for signal, values, rows, annotations in pieces:
                 if annotations is None:
@@ -60,15 +60,16 @@ def publish(ledger: Ledger, buffer: Buffer, name: str, step: int) -> None:
             ledger.append_scalars(curves, step=step)
 
 
-def _portions(pieces: Iterator[Rowed]) -> Iterator[list[Rowed]]:
+def portions(pieces: Iterable[Rowed], at_once: int) -> Iterator[list[Rowed]]:
+    """The pieces in groups of at most `at_once` values; larger ones are cut."""
     portion: list[Rowed] = []
     size = 0
     for signal, values, rows, numbers in pieces:
-        for at in range(0, len(values), _AT_ONCE):
-            part = slice(at, at + _AT_ONCE)
+        for at in range(0, len(values), at_once):
+            part = slice(at, at + at_once)
             cut = None if numbers is None else numbers[part]
             piece = Rowed(signal, values[part], rows[part], cut)
-            if portion and size + len(piece.values) > _AT_ONCE:
+            if portion and size + len(piece.values) > at_once:
                 yield portion
                 portion, size = [], 0
             portion.append(piece)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal
 
-from weightslab.errors import EvaluationCancelled, StateError
+from weightslab.errors import EvaluationCancelled, StateError, UnknownOptionError
 from weightslab.evaluation.controller import Controller, Taker
 from weightslab.evaluation.publish import enter
 from weightslab.evaluation.report import line, say
@@ -75,10 +75,13 @@ class Evaluations:
         return request.id
 
     def _known(self, loader_name: str) -> str:
-        for spelling in (loader_name, *sorted(origin_spellings(loader_name))):
-            if spelling in self._offered and spelling not in self._session.registry.loaders:
-                return spelling
-        return self._session.loader_name(loader_name)
+        known = self._session.registry.loaders | self._offered
+        spellings = (loader_name, *sorted(origin_spellings(loader_name)))
+        for names in (self._session.registry.loaders, self._offered):
+            for spelling in spellings:
+                if spelling in names:
+                    return spelling
+        raise UnknownOptionError("loader", loader_name, known)
 
     def cancel(self, request_id: int) -> bool:
         """Let a request not be run, or stop at its next batch; whether that was possible."""

@@ -379,14 +379,10 @@ class Session:
         Raises:
             UnknownOptionError: there is none.
         """
-        return self.registry.loaders[self.loader_name(name)]
-
-    def loader_name(self, name: str) -> str:
-        """The name that the watched loader is registered by; raises as `loader` does."""
         loaders = self.registry.loaders
         for spelling in (name, *sorted(origin_spellings(name))):
             if spelling in loaders:
-                return spelling
+                return loaders[spelling]
         raise UnknownOptionError("loader", name, loaders)
 
     # -- ids ------------------------------------------------------------------------------
