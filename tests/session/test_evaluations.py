@@ -167,6 +167,39 @@ def test_a_signal_off_the_curve_stays_off_it() -> None:
     assert curve("a") == [] and wl.history("a").height == 1
 
 
+def test_a_loss_that_no_sample_owns_is_weighted_by_its_batches() -> None:
+    """A function that returns one number for a batch: the short last one weighs what it holds."""
+    training = Training()
+
+    def margin(preds: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return torch.stack([p[t] - p.max() for p, t in zip(preds, targets, strict=True)]).mean()
+
+    wl.watch_or_edit(margin, flag="metric", signal_name="margin")
+    wl.request_evaluation("val_loader")
+    wl.run_pending_evaluation()
+    with torch.no_grad():
+        expected = margin(training.model(training.inputs), training.targets)
+    assert curve("margin")[0][2] == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:pkg_resources:DeprecationWarning")
+def test_a_metric_of_torchmetrics_has_the_value_that_it_computes() -> None:
+    """What `compute()` gives after the last batch, and not a mean of its batches."""
+    torchmetrics = pytest.importorskip("torchmetrics")
+    training = Training()
+    wl.watch_or_edit(
+        torchmetrics.classification.MulticlassF1Score(num_classes=3),
+        flag="metric",
+        signal_name="f1",
+    )
+    fresh = torchmetrics.classification.MulticlassF1Score(num_classes=3)
+    with torch.no_grad():
+        expected = fresh(training.model(training.inputs), training.targets)
+    wl.request_evaluation("val_loader")
+    wl.run_pending_evaluation()
+    assert curve("f1")[0][2] == pytest.approx(float(expected), rel=1e-6)
+
+
 def test_no_values_are_an_evaluation_without_a_marker(capsys: pytest.CaptureFixture[str]) -> None:
     """It is done, says so, and the next one with values has the first number."""
     wl.watch_or_edit([(1.0, "a")], flag="data", loader_name="val")
@@ -224,15 +257,16 @@ def test_markers_are_numbered_by_hash() -> None:
     first = wl.get_current_experiment_hash()
 
     def on_batch(batch: int) -> None:
-        wl.request_evaluation("val_loader")
         if batch == 2:
             wl.discard_samples(["train_loader/0"])
+        else:
+            wl.request_evaluation("val_loader")
 
     training.epoch(on_batch)
     second = wl.get_current_experiment_hash()
     markers = [one.marker for one in current().evaluations.controller.outcomes]
     assert second != first
-    assert markers == [f"{first}_1", f"{first}_2", f"{second}_1", f"{second}_2", f"{second}_3"]
+    assert markers == [f"{first}_1", f"{first}_2", f"{second}_1", f"{second}_2"]
 
 
 def test_the_number_goes_on_in_the_next_launch(tmp_path: Path) -> None:

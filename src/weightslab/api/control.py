@@ -44,8 +44,10 @@ def status() -> dict[str, Any]:
 
     Returns:
         `step` (updates completed), `paused` and `pause_reasons`, `waiting` (the training
-        thread stands at a safe point), `notices` (number of each kind of event), and, once
-        the run folder is open, what `Ledger.status` says of it.
+        thread stands at a safe point), `evaluation` (`pending`, `running` with how many
+        batches are `done` of `total`, `last` with its results or its error), `notices`
+        (number of each kind of event), and, once the run folder is open, what
+        `Ledger.status` says of it.
 
     Example:
         >>> import weightslab as wl

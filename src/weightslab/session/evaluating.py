@@ -102,7 +102,7 @@ def _pass(
         run_pass(
             managed,
             model=model,
-            signals=registry.signals,
+            signals=dict(registry.signals),
             eval_fn=eval_fn,
             device=given.device,
             say=lambda key, text: session.notices.warn_once(("evaluation", key), text),

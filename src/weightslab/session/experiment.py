@@ -26,7 +26,7 @@ _LOOK_S_BY_NAME = 1e-5
 
 
 def leave_marker(ledger: Ledger) -> None:
-    """Go back to the plain hash: a process that was killed as it published an evaluation did not."""
+    """Go back to the plain hash, as a process that was killed while it published did not."""
     found = ledger.experiment_hash
     if found is not None and plain_hash(found) != found:
         ledger.edit.set_experiment(plain_hash(found))
