@@ -610,7 +610,7 @@ def test_a_closed_session_refuses_and_says_what_it_leaves_undone(tmp_path: Path)
     with pytest.warns(WeightsLabWarning) as caught, wl.Session(tmp_path / "run") as session:
         Training()
         session.evaluations.controller.underway.quiet_s = 1e9
-        session.evaluations.stand_aside()
+        session.evaluations.controller.sign()
         wl.request_evaluation("val_loader")
     assert "keep_serving" in str(caught[0].message)
     (outcome,) = session.evaluations.controller.outcomes

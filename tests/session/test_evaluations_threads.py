@@ -174,22 +174,20 @@ def test_training_that_begins_waits_for_the_worker() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "step"),
+    "step",
     [
-        ("val", lambda training: next(iter(training.val))),
-        ("by hand", lambda training: wl.save_signals({"a": [1.0]}, ["x"])),
-        ("call", lambda training: wl.run_pending_evaluation()),
+        lambda training: training.model.train(),
+        lambda training: training.model.eval(),
+        lambda training: training.optimizer.step(),
+        lambda training: wl.run_pending_evaluation(),
     ],
 )
 def test_whoever_works_with_the_model_waits_for_the_worker(
-    first: str, step: Callable[[Training], object]
+    step: Callable[[Training], object],
 ) -> None:
-    """A batch of a validation loader, a value by hand without an optimizer, a loop's call."""
+    """A switch of the mode, a step of a loop without a watched loader, a loop's call."""
     training = Training()
-    if first == "by hand":
-        current().clock._updates.clear()
-    else:
-        next(iter(training.val))  # a loader is known to the ledger from its first batch on
+    current().registry.loaders.pop("train_loader")
     current().evaluations.controller.underway.quiet_s = 0.05
     inside, go_on = threading.Event(), threading.Event()
 
@@ -207,6 +205,44 @@ def test_whoever_works_with_the_model_waits_for_the_worker(
     go_on.set()
     thread.join(30)
     assert not thread.is_alive() and finished(request).state == "done"
+
+
+def test_a_loop_that_begins_while_the_worker_evaluates_trains_in_train_mode() -> None:
+    """`model.train()` comes after the mode was put back, and validation begins in eval mode."""
+    training = Training()
+    current().evaluations.controller.underway.quiet_s = 0.05
+    for expected in (True, False):
+        training.model.train(not expected)
+        inside = threading.Event()
+
+        @wl.eval_fn
+        def evaluate(loader: Any, inside: Any = inside) -> None:
+            inside.set()
+            wl.keep_serving(timeout=0.1)
+
+        request = wl.request_evaluation("val_loader")
+        assert inside.wait(30)
+        training.model.train() if expected else training.model.eval()
+        assert finished(request).state == "done" and training.model.training is expected
+
+
+def test_a_function_that_reads_ahead_on_a_thread_of_its_own_does_not_stand_still() -> None:
+    """The batches of an evaluation wait for no evaluation, whichever thread takes them."""
+    training = Training()
+    current().evaluations.controller.underway.quiet_s = 0.05
+    taken: list[Any] = []
+
+    @wl.eval_fn
+    def evaluate(loader: Any) -> None:
+        thread = threading.Thread(target=lambda: taken.extend(loader), daemon=True)
+        thread.start()
+        thread.join(30)
+        for inputs, targets, ids in taken:
+            training.loss(training.model(inputs), targets, batch_ids=ids)
+
+    outcome = finished(wl.request_evaluation("val_loader"))
+    assert len(taken) == 5 and outcome.state == "done"
+    assert outcome.results["loss"] == pytest.approx(training.mean_loss(), rel=1e-6)
 
 
 def test_the_worker_works_as_the_training_thread_is_set() -> None:

@@ -47,15 +47,15 @@ def leaves_of(batch: Any) -> list[Leaf]:
 def pause(source: Source) -> None:
     """The session's safe point, before each batch of a training loader.
 
-    A batch of another loader is a sign that somebody works, and waits for an evaluation of
-    another thread as well: that has the model.
+    A batch of another one is no safe point, yet a sign that the script is at work; one of an
+    evaluation's own loader is neither.
     """
     if source.ledger is not None:
         try:
             if source.options.is_training:
                 source.session.safe_point()
-            else:
-                source.session.evaluations.stand_aside()
+            elif source.is_registered:
+                source.session.evaluations.controller.sign()
         except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
             _say_failed(source, "edits do not take effect", error)
 

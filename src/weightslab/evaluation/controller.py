@@ -128,6 +128,11 @@ class Controller:
 
     # -- taking ---------------------------------------------------------------
 
+    def sign(self) -> None:
+        """The script is at work: the worker keeps away for a while."""
+        with self._changed:
+            self.underway.sign(self._now())
+
     def stand_aside(self) -> None:
         """Training is here: wait while another thread evaluates."""
         me = threading.get_ident()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from weightslab.errors import EvaluationCancelled, StateError, UnknownOptionError
 from weightslab.evaluation.controller import Controller, Taker
+from weightslab.evaluation.modes import held_modes
 from weightslab.evaluation.publish import enter
 from weightslab.evaluation.report import line, say
 from weightslab.evaluation.request import Actor, Outcome, Request
@@ -118,11 +119,6 @@ class Evaluations:
 
     # -- where training is ----------------------------------------------------
 
-    def stand_aside(self) -> None:
-        """A sign of training: it waits here while another thread evaluates."""
-        if not self._session.recording.is_diverted:
-            self.controller.stand_aside()
-
     def errands(self, taker: Taker = "safe point") -> None:
         """A safe point: run what waits, if it is to be run here."""
         self.controller.stand_aside()
@@ -147,14 +143,20 @@ class Evaluations:
         request = self.controller.take("worker")
         if request is None:
             return False
-        try:
-            with ExitStack() as stack:
-                if self._ambient is not None:
-                    stack.enter_context(self._ambient.applied())
-                self._run(request, Given())
-        except BaseException:  # noqa: BLE001, S110  # a thread's boundary: `_run` has said it
-            pass
+        with suppress(BaseException):  # a thread's boundary: `_run` has said it
+            self._run(request, Given(), self._as_on_the_training_thread())
         return True
+
+    @contextmanager
+    def _as_on_the_training_thread(self) -> Iterator[None]:
+        """Work with torch as training does, and keep others off the modes of its models."""
+        models = self._session.registry.models.values()
+        ambient = self._ambient
+        with (
+            held_modes(models, self.controller.stand_aside),
+            nullcontext() if ambient is None else ambient.applied(),
+        ):
+            yield
 
     def _note(self, *, first: bool = False) -> None:
         """Remember how torch is set on this thread, four times a second at most."""
@@ -168,11 +170,14 @@ class Evaluations:
 
     # -- one evaluation -------------------------------------------------------
 
-    def _run(self, request: Request, given: Given) -> None:
+    def _run(
+        self, request: Request, given: Given, around: AbstractContextManager[None] | None = None
+    ) -> None:
         """Run a request that was taken. What is no `Exception` passes, with all in order."""
         outcome = Outcome(request, "failed", error="it did not begin")
         try:
-            outcome = evaluate(self._session, self.controller, request, given)
+            with around or nullcontext():
+                outcome = evaluate(self._session, self.controller, request, given)
         except Exception as error:  # noqa: BLE001  # the user's function, loader, model or disk
             outcome = self._failed(request, error)
         except BaseException as error:

@@ -346,7 +346,6 @@ class Session:
             return self.step
         # Inside a batch of a watched loader, the loader's own safe point has passed.
         if self._mode == "w" and self.batches.current is None:
-            self.evaluations.stand_aside()
             self._begin_step()
         return None
 
