@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -243,6 +244,58 @@ def test_a_function_that_reads_ahead_on_a_thread_of_its_own_does_not_stand_still
     outcome = finished(wl.request_evaluation("val_loader"))
     assert len(taken) == 5 and outcome.state == "done"
     assert outcome.results["loss"] == pytest.approx(training.mean_loss(), rel=1e-6)
+
+
+def ahead(loader: Any) -> Iterator[Any]:
+    """The batches of a loader, drawn on a thread of its own."""
+    batches: queue.Queue[Any] = queue.Queue(2)
+
+    def draw() -> None:
+        for batch in loader:
+            batches.put(batch)
+        batches.put(None)
+
+    threading.Thread(target=draw, daemon=True).start()
+    while (batch := batches.get()) is not None:
+        yield batch
+
+
+@pytest.mark.parametrize("by", ["script", "client"])
+def test_where_batches_are_drawn_ahead_the_training_thread_evaluates(by: Any) -> None:
+    """Between two of its steps, and not on the thread that draws while it is in one."""
+    training = Training()
+    threads: list[int] = []
+
+    @wl.eval_fn
+    def evaluate(loader: Any) -> None:
+        threads.append(threading.get_ident())
+        for inputs, targets, ids in loader:
+            training.loss(training.model(inputs), targets, batch_ids=ids)
+
+    request = 0
+    for epoch in range(4):
+        for batch, (inputs, targets, ids) in enumerate(ahead(training.train)):
+            training.optimizer.zero_grad()
+            training.loss(training.model(inputs), targets, batch_ids=ids).mean().backward()
+            training.optimizer.step()
+            if epoch and batch in (0, 2):
+                request = current().evaluations.request("val_loader", by=by)
+                wl.resume()
+    assert finished(request).state == "done"
+    assert threads == [threading.get_ident()] * 6
+    assert len(curve()) == 6 and not wl.status()["paused"]
+
+
+def test_a_training_that_goes_on_in_another_thread_is_found_there() -> None:
+    """The thread that steps is the one that trains, whichever did before."""
+    training = Training()
+    training.epoch()
+    with trained(training):
+        wait_until(lambda: training.steps > 7)
+        assert finished(wl.request_evaluation("val_loader")).state == "done"
+        seen = training.steps
+        wait_until(lambda: training.steps > seen)
+        assert not current().evaluations.reads_ahead
 
 
 def test_the_worker_works_as_the_training_thread_is_set() -> None:

@@ -24,7 +24,8 @@ def request_evaluation(
     It runs at the next safe point of training (a batch of a watched training loader, a step
     of a watched optimizer), in `keep_serving`, or in `run_pending_evaluation` where a loop
     calls that; where no training is under way, on a thread of its own after two seconds.
-    Training is paused meanwhile, and goes on by itself afterwards.
+    One that is not taken for 30 seconds is said, with what to do. Training is paused
+    meanwhile, and goes on by itself afterwards.
 
     What watched losses and metrics and `save_signals` record in it stands under the current
     experiment hash with the number of the evaluation, `<hash>_1`, and on the training's own

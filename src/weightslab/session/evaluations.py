@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -47,6 +48,10 @@ class Evaluations:
         """Names of loaders that a loop has brought along."""
         self._ambient: Ambient | None = None
         self._noted_at = float("-inf")
+        self._stepping: int | None = None
+        """The thread on which a watched optimizer stepped last."""
+        self.reads_ahead = False
+        """Whether batches are drawn on another thread than that: no training stands still there."""
 
     # -- asking ---------------------------------------------------------------
 
@@ -122,9 +127,22 @@ class Evaluations:
     def errands(self, taker: Taker = "safe point") -> None:
         """A safe point: run what waits, if it is to be run here."""
         self.controller.stand_aside()
+        if taker == "safe point":
+            self.reads_ahead = self._stepping not in (None, threading.get_ident())
+            if self.reads_ahead:
+                return
         self._note()
         while (request := self.controller.take(taker)) is not None:
             self._run(request, Given())
+
+    def stepped(self) -> None:
+        """A watched optimizer stepped on this thread: that is where training is."""
+        self._stepping = threading.get_ident()
+
+    def lets_go(self) -> bool:
+        """Whether a paused thread is to pass its safe point, for what waits is not run there."""
+        controller = self.controller
+        return controller.only_a_loop_takes or (self.reads_ahead and controller.has_waiting)
 
     def run_pending(self, given: Given) -> bool:
         """Run the oldest request on this thread; whether one was started, whatever came of it."""

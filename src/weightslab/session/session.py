@@ -301,7 +301,7 @@ class Session:
         if self.control.is_inside() or self.recording.is_diverted:
             return
         self._begin_step()
-        self.control.stop(self._errands, lambda: self.evaluations.controller.only_a_loop_takes)
+        self.control.stop(self._errands, self.evaluations.lets_go)
 
     def _begin_step(self) -> None:
         self._training = True
