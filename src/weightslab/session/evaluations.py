@@ -50,8 +50,8 @@ class Evaluations:
         self._noted_at = float("-inf")
         self._stepping: int | None = None
         """The thread on which a watched optimizer stepped last."""
-        self.reads_ahead = False
-        """Whether batches are drawn on another thread than that: no training stands still there."""
+        self._drawing: int | None = None
+        """The thread that drew a batch of a training loader last."""
 
     # -- asking ---------------------------------------------------------------
 
@@ -127,10 +127,8 @@ class Evaluations:
     def errands(self, taker: Taker = "safe point") -> None:
         """A safe point: run what waits, if it is to be run here."""
         self.controller.stand_aside()
-        if taker == "safe point":
-            self.reads_ahead = self._stepping not in (None, threading.get_ident())
-            if self.reads_ahead:
-                return
+        if taker == "safe point" and self._is_elsewhere():
+            return
         self._note()
         while (request := self.controller.take(taker)) is not None:
             self._run(request, Given())
@@ -139,10 +137,23 @@ class Evaluations:
         """A watched optimizer stepped on this thread: that is where training is."""
         self._stepping = threading.get_ident()
 
+    def draws(self) -> None:
+        """A batch of a training loader is drawn on this thread."""
+        self._drawing = threading.get_ident()
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether batches are drawn on a thread where no training stands still meanwhile."""
+        return None not in (self._stepping, self._drawing) and self._stepping != self._drawing
+
+    def _is_elsewhere(self) -> bool:
+        """Whether training is on another thread than this one."""
+        return self._stepping not in (None, threading.get_ident())
+
     def lets_go(self) -> bool:
         """Whether a paused thread is to pass its safe point, for what waits is not run there."""
         controller = self.controller
-        return controller.only_a_loop_takes or (self.reads_ahead and controller.has_waiting)
+        return controller.only_a_loop_takes or (self._is_elsewhere() and controller.has_waiting)
 
     def run_pending(self, given: Given) -> bool:
         """Run the oldest request on this thread; whether one was started, whatever came of it."""
