@@ -49,9 +49,9 @@ MAY_IMPORT = {
 # process without a training, and a DataLoader worker, must load.
 HOMES = {
     "torch": {
-        "bench", "capture", "checkpoints", "demo", "evaluation.isolation", "evaluation.runner",
-        "evaluation.switches", "evaluation.tensors", "isolation", "signals.static",
-        "weightslab_lightning",
+        "bench", "capture", "checkpoints", "demo", "evaluation.ambient", "evaluation.isolation",
+        "evaluation.runner", "evaluation.switches", "evaluation.tensors", "isolation",
+        "signals.static", "weightslab_lightning",
     },
     "polars": {"api", "bench", "demo", "dynamics", "evaluation", "export", "queries", "service",
                "signals", "studio"},

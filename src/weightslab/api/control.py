@@ -52,9 +52,10 @@ def status() -> dict[str, Any]:
         thread stands at a safe point), `signals` (batches of values that wait for them;
         batches `dropped` and values `failed`, by the name of the signal), `hyperparameters`
         once there are any (their source; in `edits`, for each key that was edited, what is
-        `requested` and what `applied`, since which `step`, and `why` not), `notices` (number
-        of each kind of event), and, once the run folder is open, what `Ledger.status` says
-        of it.
+        `requested` and what `applied`, since which `step`, and `why` not), `evaluation`
+        (`pending`, `running` with how many batches are `done` of `total`, `last` with its
+        results or its error), `notices` (number of each kind of event), and, once the run
+        folder is open, what `Ledger.status` says of it.
 
     Example:
         >>> import weightslab as wl

@@ -104,6 +104,12 @@ class Source:
         assert self.again is not None
         return self.again(self, tags)
 
+    @property
+    def is_registered(self) -> bool:
+        """Whether the loader of this is the registered one of its name."""
+        loader = self.session.registry.loaders.get(self.name)
+        return getattr(loader, "weightslab", None) is self
+
     def of_its_own(self) -> Source:
         """The same samples with the same names, for a loader that no training waits in."""
         made = copy.copy(self)

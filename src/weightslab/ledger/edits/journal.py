@@ -44,7 +44,8 @@ class JournalEntry:
     none), `register` (name, value: the categories as JSON), `discard` (value
     "true"/"false"), `experiment` (value: the new experiment hash), `launch`,
     `hyperparameters` (value: JSON `{dotted key: [before, after]}`; what is not there is
-    `{"missing": true}`), `pause` and `resume` (value: the reason). The last three say what
+    `{"missing": true}`), `pause` and `resume` (value: the reason), `evaluation` (name: the
+    loader; value: tags, state, marker, results and error as JSON). The last four say what
     happened and change nothing in the sample table; a reader passes over verbs that it does
     not know.
     """
