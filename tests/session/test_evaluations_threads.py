@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ import weightslab as wl
 from tests.session.evaluated import SAMPLES, Training, curve, finished, journal, wait_until
 from weightslab.errors import WeightsLabWarning
 from weightslab.session import current
+from weightslab.session.control import Control
 
 
 @contextmanager
@@ -317,6 +319,19 @@ def test_the_worker_works_as_the_training_thread_is_set() -> None:
     assert seen == ["weightslab-evaluation", True, torch.float16, torch.float16]
 
 
+def test_the_worker_works_for_its_own_session(tmp_path: Path) -> None:
+    """What its function saves by hand is the evaluation's, whichever session is current now."""
+    with wl.Session(tmp_path / "a") as session:
+        wl.watch_or_edit([(1.0, "a")], flag="data", loader_name="val")
+        wl.eval_fn(lambda loader: [wl.save_signals({"a": [1.0]}, ["a"]) for _ in loader])
+        session.evaluations.controller.underway.quiet_s = 0.2
+        request = wl.request_evaluation("val")
+        with wl.Session(tmp_path / "b"):
+            wait_until(lambda: session.evaluations.controller.outcomes)
+            assert wl.history().is_empty()
+        assert finished(request).results == {"a": 1.0}
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_nothing_ends_the_worker(error: type) -> None:
     """What would end a script has failed, and the next request is run."""
@@ -393,6 +408,24 @@ def wl_marked() -> Any:
     import polars as pl
 
     return pl.col("experiment_hash").str.contains("_")
+
+
+class Late(Control):
+    """Its pauses begin when the evaluation that asked for them is over."""
+
+    def pause(self, reason: str = "user", *, actor: str = "user") -> bool:
+        wl.run_pending_evaluation()
+        return super().pause(reason, actor=actor)
+
+
+@pytest.mark.parametrize("by", ["script", "client"])
+def test_an_evaluation_may_be_over_before_its_request_returns(by: Any) -> None:
+    """Then a script's pause is over, too, and a client's holds."""
+    Training()
+    current().control.__class__ = Late
+    request = current().evaluations.request("val_loader", by=by)
+    assert finished(request).state == "done"
+    assert wl.status()["pause_reasons"] == ([] if by == "script" else ["evaluation"])
 
 
 def test_requests_cancels_pauses_and_resumes_at_once() -> None:

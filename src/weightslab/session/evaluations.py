@@ -18,6 +18,7 @@ from weightslab.evaluation.report import line, say
 from weightslab.evaluation.request import Actor, Outcome, Request
 from weightslab.evaluation.worker import Worker
 from weightslab.queries.names import origin_spellings
+from weightslab.session import slot
 from weightslab.session.evaluating import Given, evaluate
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Evaluations:
         request = self.controller.ask(name, tags, by=by, timeout_s=timeout_s)
         if request is None:
             raise StateError("this session is closed: make a new one with wl.Session(...)")
-        self._session.control.pause(PAUSE)
+        self._follow()
         self._session.control.wake()
         self.worker.wake()
         return request.id
@@ -96,7 +97,7 @@ class Evaluations:
             return False
         if outcome.state == "cancelled":
             self._report(outcome)
-            self._let_go()
+            self._follow()
         return True
 
     def status(self) -> dict[str, Any]:
@@ -182,6 +183,7 @@ class Evaluations:
         models = self._session.registry.models.values()
         ambient = self._ambient
         with (
+            slot.acting(self._session),
             held_modes(models, self.controller.stand_aside),
             nullcontext() if ambient is None else ambient.applied(),
         ):
@@ -215,7 +217,7 @@ class Evaluations:
         finally:
             outcome = self.controller.finish(outcome)
             self._report(outcome)
-            self._let_go()
+            self._follow()
 
     # -- what became of it ------------------------------------------------------
 
@@ -239,13 +241,17 @@ class Evaluations:
             )
         say(line(outcome))
 
-    def _let_go(self) -> None:
-        """End the pause that requests made, unless a client's holds."""
+    def _follow(self) -> None:
+        """Let training be paused for evaluations exactly while one holds it.
+
+        Meanwhile another thread may ask, be through or resume: it is looked at again.
+        """
         control = self._session.control
-        if not self.controller.holds:
-            control.resume(PAUSE)
-            if self.controller.holds:  # asked for this very moment
-                control.pause(PAUSE)
+        while True:
+            wanted = self.controller.holds
+            control.pause(PAUSE) if wanted else control.resume(PAUSE)
+            if self.controller.holds == wanted:
+                return
 
     def _say_late(self, request: Request) -> None:
         if self.controller.only_a_loop_takes:
