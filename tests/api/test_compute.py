@@ -126,6 +126,23 @@ def test_the_context_says_what_it_is_about() -> None:
     assert seen == [("test/0", "test", True, False)]
 
 
+def test_a_function_may_write_into_its_image() -> None:
+    """It is the function's own: the next function, and the dataset, have theirs."""
+
+    @wl.signal
+    def darkens(ctx: wl.SignalContext) -> Any:
+        assert ctx.image is ctx.image
+        ctx.image[:] = 7  # type: ignore[index]
+        return ctx.image.mean()  # type: ignore[union-attr]
+
+    wl.signal(name="after")(lambda ctx: ctx.image.mean())
+    pictures = [levels.copy() for levels in LEVELS]
+    wl.compute_signals(pictures, "train")
+    assert set(values("darkens").values()) == {7}
+    assert list(values("after").values()) == [0, 51, 255]
+    np.testing.assert_array_equal(pictures, LEVELS)
+
+
 def test_points_are_seen_as_points() -> None:
     """A point cloud is a table of points, and no image."""
 

@@ -9,6 +9,7 @@ import pytest
 
 import weightslab as wl
 from tests.signals.support import Gate, said, series
+from weightslab.checkpoints.identity import marker
 
 
 def save(steps: range, ids: list[str], signal: str = "loss") -> None:
@@ -146,3 +147,26 @@ def test_a_throttled_history_is_whole() -> None:
 
     save(range(70), ["a"])
     assert series("sum") == {"a": [(step, float(sum(range(step)))) for step in range(6, 70, 7)]}
+
+
+def test_what_an_evaluation_published_is_no_history() -> None:
+    """Values under the marker of an evaluation are of another pass over the same samples."""
+    with wl.Session("run") as session:
+
+        @wl.signal(name="length", subscribe_to="loss", include_history=True)
+        def length(ctx: Any) -> float:
+            assert all(entry["signal_value"] >= 0 for entry in ctx.subscribed_history)
+            return float(len(ctx.subscribed_history))
+
+        for step in range(45):
+            save(range(step, step + 1), ["a"])
+            experiment = session.ledger.experiment_hash
+            assert experiment is not None
+            rows = session.resolve(["a"], batch=None)
+            with session.ledger.under(marker(experiment, step + 1)):
+                session.ledger.append_samples({"loss": np.array([-1.0])}, rows, step=step)
+        found = wl.history("length")
+        assert found["value"].to_list() == [float(step) for step in range(45)]
+        assert found["experiment_hash"].unique().to_list() == [experiment]
+        assert wl.history("loss").height == 90
+        assert said() == ""

@@ -44,8 +44,10 @@ def status() -> dict[str, Any]:
 
     Returns:
         `step` (updates completed), `paused` and `pause_reasons`, `waiting` (the training
-        thread stands at a safe point), `notices` (number of each kind of event), and, once
-        the run folder is open, what `Ledger.status` says of it.
+        thread stands at a safe point), `signals` (batches of values that wait for them;
+        batches `dropped` and values `failed`, by the name of the signal), `notices` (number
+        of each kind of event), and, once the run folder is open, what
+        `Ledger.status` says of it.
 
     Example:
         >>> import weightslab as wl

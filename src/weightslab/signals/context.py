@@ -45,6 +45,7 @@ class SignalContext:
         "_data",
         "_frame",
         "_history",
+        "_image",
         "_is_dynamic",
         "_origin",
         "_read_data",
@@ -76,6 +77,7 @@ class SignalContext:
         self._frame = dataframe
         self._read_data = data
         self._data = _UNREAD
+        self._image: Any = _UNREAD
 
     @property
     def sample_id(self) -> str | None:
@@ -130,8 +132,16 @@ class SignalContext:
 
     @property
     def image(self) -> Image | None:
-        """The data as an image, uint8 [H, W, C] in 0..255; None where it is none."""
-        return image_of(self.data)
+        """The data as an image, uint8 [H, W, C] in 0..255; None where it is none.
+
+        A copy, made when it is first looked at, of a Pillow image, or of an array or tensor
+        with up to 4 channels at either end, or of two dimensions. Floats of 0..1 are scaled;
+        numbers below 0 or above 255 have no absolute level, and are stretched over the image.
+        """
+        if self._image is _UNREAD:
+            self._image = image_of(self.data)
+        found: Image | None = self._image
+        return found
 
     @property
     def points(self) -> Array | None:
