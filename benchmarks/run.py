@@ -26,6 +26,7 @@ ALL = (
     "export",
     "compute_signals",
     "loop",
+    "evaluation",
 )
 LIMIT_S = 150
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from weightslab.api.arrays import arrays
     from weightslab.api.compute import compute_signals
     from weightslab.api.control import keep_serving, pause, resume, status
+    from weightslab.api.evaluation import eval_fn, request_evaluation, run_pending_evaluation
     from weightslab.api.export import write_dataframe, write_history
     from weightslab.api.history import (
         get_current_experiment_hash,
@@ -53,6 +54,7 @@ __all__ = [
     "compute_signals",
     "current_ids",
     "discard_samples",
+    "eval_fn",
     "get_current_experiment_hash",
     "get_discarded_samples",
     "get_samples_by_tag",
@@ -63,8 +65,10 @@ __all__ = [
     "query_sample_history",
     "query_signal_history",
     "register_categorical_tag",
+    "request_evaluation",
     "reset",
     "resume",
+    "run_pending_evaluation",
     "samples",
     "save_instance_signals",
     "save_signals",
@@ -88,6 +92,7 @@ _HOMES = {
     "compute_signals": "weightslab.api.compute",
     "current_ids": "weightslab.api.signals",
     "discard_samples": "weightslab.api.tags",
+    "eval_fn": "weightslab.api.evaluation",
     "get_current_experiment_hash": "weightslab.api.history",
     "get_discarded_samples": "weightslab.api.tags",
     "get_samples_by_tag": "weightslab.api.tags",
@@ -98,9 +103,11 @@ _HOMES = {
     "query_sample_history": "weightslab.api.history",
     "query_signal_history": "weightslab.api.history",
     "register_categorical_tag": "weightslab.api.tags",
+    "request_evaluation": "weightslab.api.evaluation",
     "reset": "weightslab.api.session",
     "resume": "weightslab.api.control",
     "samples": "weightslab.api.history",
+    "run_pending_evaluation": "weightslab.api.evaluation",
     "save_instance_signals": "weightslab.api.signals",
     "save_signals": "weightslab.api.signals",
     "scan_history": "weightslab.api.history",

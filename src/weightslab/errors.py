@@ -8,7 +8,10 @@ WeightsLabError
 ├── StateError (RuntimeError)          a call at a moment when it cannot work
 │   ├── ReadOnlyError                  a write on a folder opened for reading
 │   ├── WorkerProcessError             a verb called inside a DataLoader worker
-│   └── AllDiscardedError              a loader whose every sample is discarded
+│   ├── AllDiscardedError              a loader whose every sample is discarded
+│   └── EvaluationError                an evaluation that could not be carried out
+│       ├── EvaluationCancelled        ... because somebody ended it
+│       └── EvaluationTimeout          ... because it took too long
 └── FolderError (OSError)              a run folder that cannot be used
     └── LedgerFormatError              ... because its format is unknown or damaged
 
@@ -22,6 +25,9 @@ from collections.abc import Iterable
 
 __all__ = [
     "AllDiscardedError",
+    "EvaluationCancelled",
+    "EvaluationError",
+    "EvaluationTimeout",
     "FolderError",
     "InputError",
     "LedgerFormatError",
@@ -94,6 +100,18 @@ class WorkerProcessError(StateError):
 
 class AllDiscardedError(StateError):
     """Every sample of a watched loader is discarded."""
+
+
+class EvaluationError(StateError):
+    """An evaluation that could not be carried out; nothing of it was published."""
+
+
+class EvaluationCancelled(EvaluationError):  # noqa: N818  # what somebody wanted is no error
+    """An evaluation that somebody ended before its last batch."""
+
+
+class EvaluationTimeout(EvaluationError):  # noqa: N818  # named as its fellow is
+    """An evaluation that did not end in its time."""
 
 
 class FolderError(WeightsLabError, OSError):

@@ -49,8 +49,9 @@ MAY_IMPORT = {
 # process without a training, and a DataLoader worker, must load.
 HOMES = {
     "torch": {
-        "bench", "capture", "checkpoints", "demo", "evaluation.isolation", "evaluation.runner",
-        "isolation", "signals.static", "weightslab_lightning",
+        "bench", "capture", "checkpoints", "demo", "evaluation.ambient", "evaluation.isolation",
+        "evaluation.runner", "evaluation.switches", "evaluation.tensors", "isolation",
+        "signals.static", "weightslab_lightning",
     },
     "polars": {"api", "bench", "demo", "dynamics", "evaluation", "export", "queries", "service",
                "signals", "studio"},
@@ -61,6 +62,7 @@ HOMES = {
     "starlette": {"studio"},
     "uvicorn": {"studio"},
     "omegaconf": {"hyperparameters"},
+    "yaml": {"hyperparameters"},
     "sklearn": {"demo"},
     "lightning": {"weightslab_lightning"},
     "accelerate": {"weightslab_lightning"},

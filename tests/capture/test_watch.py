@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torchmetrics
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -134,61 +134,3 @@ def test_a_worker_is_refused() -> None:
     """watch_or_edit inside a DataLoader worker raises an error that says where to call it."""
     (told,) = next(iter(DataLoader(_Watches(), num_workers=1)))
     assert told.startswith("WorkerProcessError: wl.watch_or_edit was called inside")
-
-
-# -- hyperparameters -----------------------------------------------------------
-
-
-def test_a_dict_becomes_a_handle() -> None:
-    """Hyperparameters given as a dict come back as a DictConfig; the dict stays as it is."""
-    given = {"experiment_name": "exp", "optimizer": {"lr": 1e-3}}
-    handle = wl.watch_or_edit(given, flag="hyperparameters")
-    assert isinstance(handle, DictConfig)
-    handle.optimizer.lr = 0.5
-    assert given["optimizer"] == {"lr": 1e-3}
-
-
-@pytest.mark.parametrize("flag", ["hyperparameters", "hp", "params", "parameters"])
-def test_the_flags_of_hyperparameters(flag: str) -> None:
-    """Each of the four flags registers them."""
-    from weightslab.session import current
-
-    handle = wl.watch_or_edit({"lr": 1}, flag=flag)
-    assert current().registry.hyperparameters is handle
-
-
-def test_a_dictconfig_is_its_own_handle() -> None:
-    """A DictConfig comes back as the same object."""
-    given = OmegaConf.create({"lr": 1})
-    assert wl.watch_or_edit(given) is given
-
-
-def test_values_may_be_objects() -> None:
-    """A dtype, a class or a function may stand among hyperparameters."""
-    handle = wl.watch_or_edit({"dtype": torch.float16, "act": nn.ReLU}, flag="hp")
-    assert handle.dtype is torch.float16
-
-
-def test_defaults_lie_under() -> None:
-    """defaults= fills in what the dict does not say."""
-    handle = wl.watch_or_edit(
-        {"optimizer": {"lr": 1}}, flag="hp", defaults={"optimizer": {"lr": 2, "beta": 3}}
-    )
-    assert handle == {"optimizer": {"lr": 1, "beta": 3}}
-
-
-@pytest.mark.parametrize(
-    ("obj", "options", "message"),
-    [
-        ("./config.yaml", {}, r"OmegaConf\.load\('\./config\.yaml'\)"),
-        (["lr"], {}, "a dict or an OmegaConf DictConfig, got list"),
-        ({"lr": 1}, {"poll_interval": 1.0}, "poll_interval is for a file"),
-        ({"lr": 1}, {"defaults": 3}, "defaults is a dict, got int"),
-    ],
-)
-def test_hyperparameters_that_cannot_be_used(
-    obj: Any, options: dict[str, Any], message: str
-) -> None:
-    """A path, a list and misplaced options are refused with what works."""
-    with pytest.raises(ValueError, match=message):
-        wl.watch_or_edit(obj, flag="hyperparameters", **options)

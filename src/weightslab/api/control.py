@@ -17,6 +17,9 @@ def pause() -> None:
     watched, the steps of watched optimizers. The thread that trains waits there, and does
     meanwhile what it is asked for: evaluations, edits of hyperparameters.
 
+    Hyperparameters with an `is_training` say the same: `pause` makes it false there, and
+    `is_training: false` in them pauses.
+
     Example:
         >>> import weightslab as wl
         >>> wl.pause()
@@ -30,6 +33,8 @@ def pause() -> None:
 
 def resume() -> None:
     """Let training go on, whatever paused it: a call, an evaluation or `is_training`.
+
+    Hyperparameters with an `is_training` have it true afterwards.
 
     Example:
         >>> import weightslab as wl
@@ -45,9 +50,12 @@ def status() -> dict[str, Any]:
     Returns:
         `step` (updates completed), `paused` and `pause_reasons`, `waiting` (the training
         thread stands at a safe point), `signals` (batches of values that wait for them;
-        batches `dropped` and values `failed`, by the name of the signal), `notices` (number
-        of each kind of event), and, once the run folder is open, what
-        `Ledger.status` says of it.
+        batches `dropped` and values `failed`, by the name of the signal), `hyperparameters`
+        once there are any (their source; in `edits`, for each key that was edited, what is
+        `requested` and what `applied`, since which `step`, and `why` not), `evaluation`
+        (`pending`, `running` with how many batches are `done` of `total`, `last` with its
+        results or its error), `notices` (number of each kind of event), and, once the run
+        folder is open, what `Ledger.status` says of it.
 
     Example:
         >>> import weightslab as wl

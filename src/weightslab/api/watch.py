@@ -29,7 +29,7 @@ def watch_or_edit(
     | optimizer | `torch.optim.Optimizer` | the same object | |
     | logger | Lightning logger, `SummaryWriter`, anything with `log`, `log_metrics` or `add_scalar`; None for one of ours | the same object | `log_dir` names the run folder |
     | loss, metric, signal | `nn.Module`, torchmetrics object, function | a module: a shallow copy that shares its parameters; torchmetrics: the same object; a function: a callable | `signal_name` (or `name`), `per_sample`, `per_instance`, `log` |
-    | hyperparameters, hp, params, parameters | dict, `DictConfig` | a `DictConfig` | `defaults`, `root_log_dir` |
+    | hyperparameters, hp, params, parameters | dict, `DictConfig`, path of a YAML file | a `DictConfig`: your own, or one made of the dict or file | `defaults`, `poll_interval`, `on_change`, `root_log_dir` |
 
     A watched loss or metric is called as before and returns what it returned before,
     the same object, whatever its reduction. Of a call over a batch of B samples it
@@ -46,9 +46,32 @@ def watch_or_edit(
     handed out), `batch_idx=` (the batch position of each of N instances; else found
     in a dict argument), and `preds=` and `targets=`, whose latest is kept.
 
+    Hyperparameters come back as a handle that reads like a dict and stays live: read it
+    where you use it. `defaults` (a dict) lies under what you give, and types of a
+    structured config, struct and read-only flags hold for edits, too. A file is looked at
+    every `poll_interval` seconds (1.0), and taken up once it stood still for 0.1 s; only
+    what changed in it is changed in the handle, between two training steps, so that what
+    your code set stays. A key that goes from it falls back to its default. A version that
+    cannot be used, or a deleted file, leaves the values as they are and is said once; a
+    file that is not there at the start needs `defaults`. `root_log_dir` and
+    `experiment_name` in it name the run folder, until the first value is written.
+    `on_change` is called on the training thread with a dict of changes by dotted key, such
+    as `{"optimizer.lr": Change(before=0.1, after=0.01)}`.
+
+    Whoever edits them, what watched objects take is applied before the next training step:
+    `lr` (and what schedulers hold of it, by the same factor), `weight_decay`, `momentum`,
+    `betas`, `beta1` and `beta2` of watched optimizers where they held the former value;
+    `batch_size` of watched training loaders, from their next epoch on; `is_training`, which
+    is one switch with `wl.pause` and `wl.resume`. Usual other spellings (`learning_rate`,
+    `wd`) and prefixes (`optimizer.lr`, `data.batch_size`) are understood; a prefix that is
+    the name of a watched optimizer or loader means that one. `wl.status()` shows what was
+    requested beside what is applied, and why not; every edit is in the journal, and opens a
+    new experiment hash.
+
     Raises:
         UnknownOptionError: a flag or an option that does not exist.
-        InputError: an object that is not what the flag says, or a flag that is missing.
+        InputError: an object that is not what the flag says, a flag that is missing, or a file
+            that cannot be used.
         LengthMismatchError: from a watched call whose `batch_ids=` is not one for each value.
         WorkerProcessError: called inside a DataLoader worker.
 

@@ -45,10 +45,18 @@ def leaves_of(batch: Any) -> list[Leaf]:
 
 
 def pause(source: Source) -> None:
-    """The session's safe point, before each batch of a training loader."""
-    if source.options.is_training and source.ledger is not None:
+    """The session's safe point, before each batch of a training loader.
+
+    A batch of another one is no safe point, yet a sign that the script is at work; one of an
+    evaluation's own loader is neither.
+    """
+    if source.ledger is not None:
         try:
-            source.session.safe_point()
+            if source.options.is_training:
+                source.session.evaluations.draws()
+                source.session.safe_point()
+            elif source.is_registered:
+                source.session.evaluations.controller.sign()
         except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
             _say_failed(source, "edits do not take effect", error)
 
@@ -83,6 +91,10 @@ class Feed:
         """The consumer begins to iterate, and holds `iterator`."""
         self.end()  # workers that live on bring the iterator of the last epoch
         self.key = weakref.ref(iterator)
+        if self.source.sizing is not None:
+            self.source.sizing.began(self.key)
+        if self.source.options.is_training:
+            self.session.evaluations.controller.iterates(self.key)
 
     def before(self) -> None:
         """What comes before a batch is fetched: the safe point, then edits."""
@@ -123,8 +135,12 @@ class Feed:
 
     def end(self) -> None:
         """The iteration is over: its batch is in nobody's hands."""
-        if self.key is not None:
-            self.session.batches.leave(self.key)
+        if self.key is None:
+            return
+        self.session.batches.leave(self.key)
+        self.session.evaluations.controller.iterated(self.key)
+        if self.source.sizing is not None:
+            self.source.sizing.ended(self.key)
 
     def _identify(self, carried: Carried) -> BatchIds | None:
         source = self.source

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from weightslab.capture.bases import layout_of
+from weightslab.capture.evaluation_loader import evaluation_loader
 from weightslab.capture.options import checked_flag, checked_object_name
 from weightslab.capture.shadow import plain_loader, shadow, source_of
 from weightslab.capture.source import Source, SourceOptions, infer_training
@@ -92,6 +95,8 @@ def watch_loader(
     )
     source = Source(session, name, loader.dataset, options)
     watched = shadow(loader, source)
+    # Weakly: a loader that nobody holds any more ends its workers at once, in no circle.
+    source.again = partial(evaluation_loader, weakref.ref(watched))
     session.registry.register(KIND, name, watched)
     session.registry.register_source(source)
     return watched

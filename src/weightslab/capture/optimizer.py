@@ -65,7 +65,10 @@ def _after_step(
     if session is None or torch.compiler.is_compiling() or _skipped(optimizer):
         return
     session.clock.advance(watched[1])
-    if any(_trains(loader) for loader in session.registry.loaders.values()):
+    evaluations = session.evaluations
+    evaluations.stepped()
+    trains = any(_trains(loader) for loader in session.registry.loaders.values())
+    if trains and not evaluations.reads_ahead:
         return  # the training loader does what follows before its next batch
     try:
         session.safe_point()

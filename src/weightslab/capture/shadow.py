@@ -32,6 +32,7 @@ from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 from torch.utils.data.datapipes.datapipe import IterDataPipe, MapDataPipe
 
+from weightslab.capture.batch_size import Sizing
 from weightslab.capture.discard import filtered_sampler, remaining, slices_a_sampler
 from weightslab.capture.feed import Feed, Relay
 from weightslab.capture.source import Source
@@ -46,6 +47,7 @@ def shadow(loader: DataLoader[Any], source: Source) -> DataLoader[Any]:
     made = copy.copy(loader)
     made.__dict__.update(_iterator=None, weightslab=source)
     made.__class__ = _watched_class(type(loader))  # type: ignore[arg-type]  # a class is hashable
+    source.sizing = Sizing(made, is_training=source.options.is_training)
     return made
 
 
@@ -132,6 +134,8 @@ def _iterate(loader: Any, iterate: Any) -> Iterator[Any]:
     source: Source = loader.weightslab
     live = loader.persistent_workers and loader.__dict__.get("_iterator") is not None
     source.begin(workers_live=bool(live and loader.num_workers))
+    if source.sizing is not None:
+        source.sizing.take()
     _renew_workers(loader, source)
     made = iterate()
     feed = getattr(made, "weightslab_feed", None)
@@ -143,10 +147,17 @@ def _iterate(loader: Any, iterate: Any) -> Iterator[Any]:
 
 
 def _renew_workers(loader: Any, source: Source) -> None:
-    """Start persistent workers of a stream anew when they skip what they should not."""
-    if not source.streams or loader.__dict__.get("_iterator") is None or not loader.num_workers:
+    """Let persistent workers go on with the batches of now.
+
+    Those of a stream start anew when they skip what they should not.
+    """
+    live = loader.__dict__.get("_iterator")
+    if live is None or not loader.num_workers or not loader.persistent_workers:
         return
-    if loader.__dict__.get("_weightslab_skipped") != source.skipped_names:
+    now, batches = loader.batch_sampler, getattr(live, "_index_sampler", None)
+    if now is not None and getattr(batches, "batch_size", None) != getattr(now, "batch_size", None):
+        live._index_sampler = _drawn(loader, source)  # noqa: SLF001  # its next epoch draws from there
+    if source.streams and loader.__dict__.get("_weightslab_skipped") != source.skipped_names:
         loader.__dict__["_iterator"] = None
 
 
@@ -188,13 +199,22 @@ def _stand_in(loader: Any, source: Source, cls: type[Any]) -> tuple[Any, dict[st
         )
     else:
         replaced["dataset"] = (TrackedMap if batched else TrackedSingles)(dataset, id_fn)
-        if source.options.is_training:
-            name = "batch_sampler" if batched else "sampler"
-            replaced[name] = filtered_sampler(getattr(loader, name), source.skips)
+        replaced["batch_sampler" if batched else "sampler"] = _drawn(loader, source)
     stand_in = object.__new__(cls)
     stand_in.__dict__.update(loader.__dict__)
     stand_in.__dict__.update(replaced)
     return stand_in, replaced
+
+
+def _drawn(loader: Any, source: Source) -> Any:
+    """What the keys of an epoch are drawn from: of a training loader without those discarded."""
+    drawn = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
+    filters = (
+        source.options.is_training
+        and not source.streams
+        and not isinstance(loader.dataset, MapDataPipe)
+    )
+    return filtered_sampler(drawn, source.skips) if filters else drawn
 
 
 def _length(loader: Any, length: Any) -> int:
@@ -203,8 +223,10 @@ def _length(loader: Any, length: Any) -> int:
     Asking opens nothing: discards of an earlier launch count from the first
     iteration on, or from whatever opened the ledger.
     """
-    whole: int = length()
     source: Source = loader.weightslab
+    if source.sizing is not None:
+        source.sizing.settle()
+    whole: int = length()
     source.refresh()
     if source.streams or not source.skips.positions:
         return whole

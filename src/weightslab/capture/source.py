@@ -7,13 +7,16 @@ ledger for another reason. Shapes: B samples in a batch, P positions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch.utils.data import IterableDataset
 
 from weightslab.capture.bases import Base, Indices, Layout, indices_of, layout_of, same_layout
+from weightslab.capture.batch_size import Sizing
 from weightslab.capture.carry import Origins
 from weightslab.capture.discard import Skips
 from weightslab.capture.identify import IndexedSamples, Manners, NoRowsError, StreamedSamples
@@ -82,7 +85,40 @@ class Source:
         self._seen: tuple[int, ...] = ()
         self.handed_out = 0
         """Batches that the consumer received."""
+        self.sizing: Sizing | None = None
+        """The loader's batch size; None until there is a loader."""
+        self.leaves_out_discarded = options.is_training
+        self.again: Callable[[Source, Sequence[str] | None], Any] | None = None
+        """Makes a loader for an evaluation; None where no loader belongs to this."""
         self._lay_out()
+
+    # -- evaluating --------------------------------------------------------
+
+    def evaluation_loader(self, tags: Sequence[str] | None = None) -> Any:
+        """A fresh watched loader over these samples, for one evaluation.
+
+        Its batches come as those of the registered loader, in order, and carry the same
+        ids; no safe point is in it. See `capture.evaluation_loader` for what it holds and
+        what it raises.
+        """
+        assert self.again is not None
+        return self.again(self, tags)
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the loader of this is the registered one of its name."""
+        loader = self.session.registry.loaders.get(self.name)
+        return getattr(loader, "weightslab", None) is self
+
+    def of_its_own(self) -> Source:
+        """The same samples with the same names, for a loader that no training waits in."""
+        made = copy.copy(self)
+        made.options = replace(self.options, is_training=False)
+        made.skips, made.skipped_names = Skips(), set()
+        made.handed_out = 0
+        made.sizing = None
+        made._lay_out()  # noqa: SLF001  # one class
+        return made
 
     # -- registering -------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,8 @@ import torch
 from torch.nn.modules import loss as losses
 from torch.utils.data import DataLoader, Dataset
 
+from weightslab.capture.hyperparameters import OPTIONS as HYPERPARAMETER_OPTIONS
+from weightslab.capture.hyperparameters import watch_hyperparameters
 from weightslab.capture.loader import OPTIONS, watch_loader
 from weightslab.capture.logger import watch_logger
 from weightslab.capture.metric import watch_signal
@@ -19,7 +21,6 @@ from weightslab.capture.optimizer import watch_optimizer
 from weightslab.capture.options import checked_object_name
 from weightslab.capture.torchmetric import is_torchmetric
 from weightslab.errors import InputError, UnknownOptionError
-from weightslab.hyperparameters.store import hyperparameters_handle
 
 if TYPE_CHECKING:
     from weightslab.session import Session
@@ -35,25 +36,6 @@ def _loader(
     return watch_loader(session, obj, name=chosen, **options)
 
 
-def _hyperparameters(
-    session: Session,
-    obj: Any,
-    *,
-    obj_name: str | None,  # noqa: ARG001  # there is one set of them
-    name: str | None = None,  # noqa: ARG001
-    defaults: Mapping[str, Any] | None = None,
-    poll_interval: float | None = None,
-    log_dir: Any = None,
-    root_log_dir: Any = None,
-) -> Any:
-    handle = hyperparameters_handle(obj, defaults=defaults)
-    if poll_interval is not None:
-        raise InputError("poll_interval is for a file of hyperparameters; these are a dict")
-    folder = root_log_dir if root_log_dir is not None else log_dir
-    session.register_hyperparameters(handle, folder)
-    return handle
-
-
 @dataclass(frozen=True, slots=True)
 class _Way:
     """How one kind of object is watched, and the options that it knows."""
@@ -66,10 +48,7 @@ _DATA = _Way(_loader, OPTIONS | {"name", "loader_name"})
 _SIGNAL = _Way(
     watch_signal, frozenset({"signal_name", "name", "per_sample", "per_instance", "log"})
 )
-_HYPERPARAMETERS = _Way(
-    _hyperparameters,
-    frozenset({"name", "defaults", "poll_interval", "log_dir", "root_log_dir"}),
-)
+_HYPERPARAMETERS = _Way(watch_hyperparameters, HYPERPARAMETER_OPTIONS)
 
 _WAYS: dict[str, _Way] = {
     "model": _Way(watch_model, frozenset({"name", "device"})),

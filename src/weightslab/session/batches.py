@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from weightslab.types import BatchIds
@@ -91,6 +92,16 @@ class CurrentBatch:
         """An iteration is over: the batch of the one around it is current again."""
         stack = self._local.entries
         stack[:] = [entry for entry in stack if entry.key is not key]
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """This thread works on batches of its own within, and on those of before afterwards."""
+        entries = self._local.entries
+        self._local.entries = []
+        try:
+            yield
+        finally:
+            self._local.entries = entries
 
     @property
     def top(self) -> OpenIteration | None:

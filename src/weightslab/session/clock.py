@@ -12,11 +12,14 @@ class StepClock:
     """Counts updates of the watched optimizers; without one, calls by signal.
 
     `by_hand` is called before each value of a loop that has no watched optimizer:
-    there the saving call is the only sign of a training step. `of_batch` gives the
-    step of the batch at hand, if there is one.
+    there the saving call is the only sign of a training step. It gives the step where an
+    evaluation is what saves: that counts nothing. `of_batch` gives the step of the batch at
+    hand, if there is one.
     """
 
-    def __init__(self, by_hand: Callable[[], None], of_batch: Callable[[], int | None]) -> None:
+    def __init__(
+        self, by_hand: Callable[[], int | None], of_batch: Callable[[], int | None]
+    ) -> None:
         self._updates: list[int] = []
         self._calls: defaultdict[str, int] = defaultdict(int)
         self._by_hand = by_hand
@@ -47,7 +50,9 @@ class StepClock:
         now where no watched loader gave it; without an optimizer one more per call.
         """
         if not self._updates:
-            self._by_hand()
+            evaluated = self._by_hand()
+            if evaluated is not None:
+                return evaluated
         if explicit is not None:
             return int(explicit)
         if self._updates:

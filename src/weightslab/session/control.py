@@ -23,6 +23,8 @@ class Control:
         self._changed = threading.Condition()
         self._reasons: dict[str, None] = {}
         self._now = now
+        self.heard: Callable[[str, str, str], None] = lambda *_: None
+        """Called with verb ("pause", "resume"), reason and actor of each that changed something."""
         self._inside: set[int] = set()
         """Threads that stand at a safe point, or evaluate: they do not enter a second one."""
         self.waiting = False
@@ -41,23 +43,25 @@ class Control:
         with self._changed:
             return tuple(self._reasons)
 
-    def pause(self, reason: str = "user") -> bool:
+    def pause(self, reason: str = "user", *, actor: str = "user") -> bool:
         """Let training stop at its next safe point; whether it was not paused for this yet."""
         with self._changed:
             new = reason not in self._reasons
             self._reasons[reason] = None
-            return new
+        if new:
+            self.heard("pause", reason, actor)
+        return new
 
-    def resume(self, reason: str | None = None) -> bool:
+    def resume(self, reason: str | None = None, *, actor: str = "user") -> bool:
         """Let training go on: for one reason, or for all; whether that changed anything."""
         with self._changed:
-            before = len(self._reasons)
-            if reason is None:
-                self._reasons.clear()
-            else:
-                self._reasons.pop(reason, None)
+            gone = [one for one in self._reasons if reason in (None, one)]
+            for one in gone:
+                del self._reasons[one]
             self._changed.notify_all()
-            return len(self._reasons) != before
+        for one in gone:
+            self.heard("resume", one, actor)
+        return bool(gone)
 
     def wake(self) -> None:
         """Let whoever waits at a safe point look for errands."""

@@ -12,16 +12,24 @@ from weightslab.checkpoints.identity import (
     architecture_digits,
     experiment_hash,
     hyperparameter_digits,
+    plain_hash,
 )
-from weightslab.hyperparameters.store import plain_hyperparameters
+from weightslab.hyperparameters.handle import plain_hyperparameters
 from weightslab.ledger import Ledger
 from weightslab.session.registry import Registry
 
-__all__ = ["Experiment"]
+__all__ = ["Experiment", "leave_marker"]
 
 _LOOK_S = 0.25
 _LOOK_S_BY_NAME = 1e-5
 """A hundred times what looking at one name takes: a hundredth of the training thread's time."""
+
+
+def leave_marker(ledger: Ledger) -> None:
+    """Go back to the plain hash, as a process that was killed while it published did not."""
+    found = ledger.experiment_hash
+    if found is not None and plain_hash(found) != found:
+        ledger.edit.set_experiment(plain_hash(found))
 
 
 class _Counted(NamedTuple):

@@ -7,6 +7,7 @@ Shapes: B samples in a batch, N instances.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -58,6 +59,10 @@ class Recording:
         """Where the values of a thread go instead, by thread."""
         self.listener: Listener | None = None
         """Whoever reacts to values; None while nobody does, which costs nothing."""
+        self.last_step = 0
+        """Step of the value that went to the ledger last."""
+        self.saved_at = float("-inf")
+        """When that was, in seconds of `time.monotonic`."""
 
     def listen(self, listener: Listener | None) -> None:
         """Let one hear of values from now on; None: nobody."""
@@ -92,6 +97,7 @@ class Recording:
         self._ledger().append_samples(signals, rows, step=step, log=log)
         if (firing := Firing.current()) is not None:
             firing.forget(signals)
+        self.last_step, self.saved_at = step, time.monotonic()
         if self.listener is not None:
             self.listener.heard(signals, rows, None, step)
 
@@ -110,6 +116,7 @@ class Recording:
             sink.instances(signals, rows, annotations, step=step, log=log)
             return
         self._ledger().append_instances(signals, rows, annotations, step=step, log=log)
+        self.last_step, self.saved_at = step, time.monotonic()
         if self.listener is not None:
             self.listener.heard(signals, rows, annotations, step)
 
@@ -119,6 +126,7 @@ class Recording:
             self._diverted[threading.get_ident()].scalars(scalars, step=step)
             return
         self._ledger().append_scalars(scalars, step=step)
+        self.last_step, self.saved_at = step, time.monotonic()
         if self.listener is not None:
             self.listener.heard(scalars, None, None, step)  # type: ignore[arg-type]  # numbers
 

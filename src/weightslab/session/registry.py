@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from weightslab.errors import UnknownOptionError
@@ -30,6 +31,8 @@ class Registry:
         self.hyperparameters: Any = None
         self.version = 0
         """Grows whenever something that enters the experiment hash is registered."""
+        self.before: Callable[[], None] = lambda: None
+        """Called before an object that edits reach joins: edits up to now were not for it."""
         self._unattached: list[Source] = []
         self._attaching = 0
 
@@ -37,6 +40,8 @@ class Registry:
         """Keep `obj` under its kind ("models", "loaders", ...) and name."""
         if kind not in KINDS:
             raise UnknownOptionError("kind of object", kind, KINDS)
+        if kind in ("optimizers", "loaders"):
+            self.before()
         getattr(self, kind)[name] = obj
         if kind == "models":
             self.version += 1

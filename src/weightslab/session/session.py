@@ -14,6 +14,8 @@ import numpy as np
 
 from weightslab.checkpoints.identity import plain_hash
 from weightslab.errors import InputError, StateError, UnknownOptionError
+from weightslab.evaluation.controller import Taker
+from weightslab.hyperparameters.store import Hyperparameters
 from weightslab.ledger import Ledger, LedgerOptions
 from weightslab.notices import Notices
 from weightslab.progress import Work
@@ -23,11 +25,13 @@ from weightslab.session import slot
 from weightslab.session.batches import CurrentBatch
 from weightslab.session.clock import StepClock
 from weightslab.session.control import Control
-from weightslab.session.experiment import Experiment
+from weightslab.session.evaluations import Evaluations
+from weightslab.session.experiment import Experiment, leave_marker
 from weightslab.session.folder import RunFolder, folder_path
 from weightslab.session.recording import Recording
 from weightslab.session.registry import Registry
 from weightslab.session.resolve import resolve_rows
+from weightslab.session.tuning import Tuning
 from weightslab.signals.firing import Firing
 from weightslab.signals.signals import Signals
 from weightslab.types import BatchIds, Rows
@@ -83,7 +87,15 @@ class Session:
         self._entered = False
         self._previous: slot.Held | None = None
         self.experiment = Experiment()
+        self.hyperparameters: Hyperparameters | None = None
         self.control = Control()
+        self.tuning = Tuning(
+            self.registry,
+            self.control,
+            self.notices,
+            lambda: self._ledger if self._mode == "w" else None,
+            lambda: self.clock.age,
+        )
         self.recording = Recording(lambda: self.ledger)
         self.signals = Signals(
             lambda: self.ledger,
@@ -93,6 +105,7 @@ class Session:
             acting=partial(slot.acting, self),
             listen=self.recording.listen,
         )
+        self.evaluations = Evaluations(self)
         self._training = False
         self.work = Work()
 
@@ -111,7 +124,7 @@ class Session:
             self._entered = True
         self._previous = slot.swap(self)
         if isinstance(self._previous, Session):
-            self.signals.inherit(self._previous.signals)
+            self._inherit(self._previous)
         return self
 
     def __exit__(
@@ -126,8 +139,13 @@ class Session:
     def heir(self) -> Session:
         """A session made as this one was, for a forked child."""
         heir = Session(self._folder.explicit, mode=self._mode, options=self._options)
-        heir.signals.inherit(self.signals)
+        heir._inherit(self)
         return heir
+
+    def _inherit(self, former: Session) -> None:
+        """Take over what was decorated before this session."""
+        self.signals.inherit(former.signals)
+        self.evaluations.eval_fn = self.evaluations.eval_fn or former.evaluations.eval_fn
 
     def close(self) -> None:
         """Write everything out and let the folder go. A second call does nothing.
@@ -136,7 +154,10 @@ class Session:
         """
         own = self.process_id == os.getpid()
         try:
+            if self.hyperparameters is not None:
+                self.hyperparameters.close()
             if own:
+                self.evaluations.close()
                 self.signals.close()
         finally:
             with self._lock:
@@ -189,6 +210,7 @@ class Session:
                 self._ledger = ledger
                 slot.close_at_exit(self)
                 if self._mode == "w":
+                    leave_marker(ledger)
                     self._name_experiment()
             return self._ledger
 
@@ -218,7 +240,7 @@ class Session:
         self._folder.logger = folder
 
     def register_hyperparameters(
-        self, handle: Any, root: str | os.PathLike[str] | None = None
+        self, hyperparameters: Hyperparameters, root: str | os.PathLike[str] | None = None
     ) -> None:
         """Take up hyperparameters; `root_log_dir` and `experiment_name` in them name the folder.
 
@@ -233,11 +255,17 @@ class Session:
             self._folder.argument if root is None else folder_path(root, "root_log_dir")
         )
         folder.logger = self._folder.logger
+        handle = hyperparameters.handle
         wanted = folder.root(handle)
         if folder.named(handle) is not None:
             self._check_root(wanted)
         self._folder = folder
+        former, self.hyperparameters = self.hyperparameters, hyperparameters
         self.registry.register_hyperparameters(handle)
+        if former is not None:
+            former.close()
+        hyperparameters.follow(lambda: self._ledger is not None)
+        self.tuning.begin(hyperparameters)
 
     def _check_root(self, wanted: Path) -> None:
         if self._ledger is not None and self._folder.explicit is None:
@@ -272,14 +300,34 @@ class Session:
         if self._looks_on():
             return
         named = self._folder.explicit is not None or self._folder.logger is not None
+        if self._ledger is not None and self._ledger.experiment_hash is not None:
+            named = True  # an evaluation did, or an earlier launch
         if named or self.registry.hyperparameters is not None:
             try:
-                if self.experiment.is_current(self.registry, self._ledger):
+                current = self.experiment.is_current(self.registry, self._ledger)
+                if current and not self.tuning.is_ahead:
                     return
+                self.tuning.take(at_once=True)  # a hash never names what is not applied
+                self.tuning.is_ahead = False
                 with self._lock:
                     self.experiment.follow(self.registry, self._ledger)
             except Exception as error:  # noqa: BLE001  # it reads objects of the user's
                 self._say_failed("the experiment hash stays as it was", error)
+
+    def named_hash(self) -> str:
+        """The experiment hash, for an evaluation: where nothing names one, this does.
+
+        Results need a hash that their marker belongs to. From here on the session keeps it
+        up to date, as if hyperparameters were watched.
+        """
+        ledger = self.ledger
+        found = self.experiment_hash
+        if found is None:
+            with self._lock:
+                self.experiment.follow(self.registry, ledger)
+            found = self.experiment.hash
+            assert found is not None
+        return found
 
     def _looks_on(self) -> bool:
         """Whether nothing is registered or trained here: then the folder's last hash stays."""
@@ -288,7 +336,6 @@ class Session:
             return False
         if ledger is None or ledger.experiment_hash is None:
             return False
-        # A process that was killed while it evaluated left the marker of that.
         self.experiment.hash = plain_hash(ledger.experiment_hash)
         return True
 
@@ -297,40 +344,57 @@ class Session:
     def safe_point(self) -> None:
         """The top of a training step: what was edited since the last one takes effect.
 
-        Where training is paused it waits here. An error of ours is said once and counted;
-        the training that called never sees it.
+        Where training is paused it waits here, and the experiment hash with it: what is
+        edited meanwhile opens one with the step that follows. An error of ours is said once
+        and counted; the training that called never sees it.
         """
-        if self.control.is_inside():
+        if self.control.is_inside() or self.recording.is_diverted:
             return
-        self._begin_step()
-        self.control.stop(self._errands)
+        self._begin_step(waits=True)
+        stopped = self._is_stopped
+        self.control.stop(self._errands, self.evaluations.lets_go)
+        if self._mode == "w" and (stopped or self.tuning.is_ahead):
+            self._name_experiment()
 
-    def _begin_step(self) -> None:
+    @property
+    def _is_stopped(self) -> bool:
+        """Whether no step follows before somebody resumes; an evaluation has its hash first."""
+        return self.control.paused and self.control.reasons != ("evaluation",)
+
+    def _begin_step(self, *, waits: bool = False) -> None:
         self._training = True
         if self._mode == "w":
             try:
                 if self._ledger is None:
                     self._open()
-                self._name_experiment()
+                self.tuning.take()
+                if not (waits and self._is_stopped):
+                    self._name_experiment()
             except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
                 self._say_failed("nothing is recorded", error)
 
-    def _errands(self) -> None:
+    def _errands(self, taker: Taker = "safe point") -> None:
         """What the training thread does between two steps, and while it is paused."""
+        self.tuning.take()
+        if self.evaluations.controller.has_waiting:
+            self._name_experiment()  # what it finds stands under what is applied
+        self.evaluations.errands(taker)
 
     def pause(self, reason: str = "user") -> None:
         """Let training stop at its next safe point."""
-        self.control.pause(reason)
+        self.tuning.pause(reason)
 
     def resume(self) -> None:
         """Let training go on, whatever paused it."""
-        self.control.resume()
+        self.evaluations.resumed()
+        self.tuning.resume()
 
     def keep_serving(self, timeout_s: float | None) -> None:
         """Do errands on this thread for a while; None: until Ctrl-C."""
         with contextlib.suppress(KeyboardInterrupt):
             self.control.stop(
-                self._errands, timeout_s=float("inf") if timeout_s is None else timeout_s
+                lambda: self._errands("serving"),
+                timeout_s=float("inf") if timeout_s is None else timeout_s,
             )
 
     def _say_failed(self, what: str, error: Exception) -> None:
@@ -339,11 +403,20 @@ class Session:
             f"{what}, and training goes on: {type(error).__name__}: {error}",
         )
 
-    def _step_by_hand(self) -> None:
+    def _step_by_hand(self) -> int | None:
+        """A value comes in a loop without an optimizer; the step of it, in an evaluation."""
+        if self.recording.is_diverted:
+            return self.step
         # Inside a batch of a watched loader, the loader's own safe point has passed; and what
         # a signal saves is no step of the training.
         if self._mode == "w" and self.batches.current is None and Firing.current() is None:
             self._begin_step()
+        return None
+
+    @property
+    def step(self) -> int:
+        """Where training is: the updates completed, else the step of what was saved last."""
+        return self.clock.age if self.clock.has_optimizer else self.recording.last_step
 
     # -- what is watched ------------------------------------------------------------------
 
@@ -438,8 +511,11 @@ class Session:
             "waiting": self.control.waiting,
             "work": self.work.status(),
             "signals": self.signals.status(),
+            "evaluation": self.evaluations.status(),
             "notices": self.notices.counts(),
         }
+        if (edited := self.tuning.describe()) is not None:
+            state["hyperparameters"] = edited
         if self._ledger is not None:
             state |= self._ledger.status()
         return state

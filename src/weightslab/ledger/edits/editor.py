@@ -186,6 +186,20 @@ class Editor:
         samples = self._store.samples
         return samples.discarded if key == DISCARD else samples.tags.get(key.name or "")
 
+    def holders(self, tag: str) -> Rows | None:
+        """Rows that hold a boolean tag, or any value of a categorical one; None: no such tag."""
+        self._others.look()
+        with self._store.lock:
+            flags = self._flags(Key("tag", tag))
+            if flags is None:
+                merged = self._others.merged
+                shared = None if merged is None else merged.columns.get(Key("category", tag))
+                own = self._store.samples.categories.get(tag)
+                if shared is None and own is None:
+                    return None
+                flags = (own.codes if shared is None else shared.values) >= 0  # type: ignore[union-attr]
+            return np.flatnonzero(flags).astype(np.int32)
+
     def _codes(self, tag: str, rows: Rows) -> tuple[Rows, list[str]]:
         """Codes of `rows` [n] in a categorical tag, -1 for none, and what they stand for.
 

@@ -42,7 +42,12 @@ class JournalEntry:
 
     Verbs: `tag` (name, value "true"/"false"), `category` (name, value or None for
     none), `register` (name, value: the categories as JSON), `discard` (value
-    "true"/"false"), `experiment` (value: the new experiment hash), `launch`.
+    "true"/"false"), `experiment` (value: the new experiment hash), `launch`,
+    `hyperparameters` (value: JSON `{dotted key: [before, after]}`; what is not there is
+    `{"missing": true}`), `pause` and `resume` (value: the reason), `evaluation` (name: the
+    loader; value: tags, state, marker, results and error as JSON). The last four say what
+    happened and change nothing in the sample table; a reader passes over verbs that it does
+    not know.
     """
 
     lsn: int

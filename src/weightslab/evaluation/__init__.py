@@ -1,0 +1,1 @@
+"""Evaluations: who asked for one, how a pass goes, what came out."""

@@ -1,0 +1,143 @@
+"""The handle of hyperparameters: an OmegaConf `DictConfig` that the script reads and writes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from weightslab.errors import InputError
+from weightslab.hyperparameters.changes import dotted
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+__all__ = [
+    "copied",
+    "hyperparameters_handle",
+    "plain_hyperparameters",
+    "raw_tree",
+    "resolved_tree",
+]
+
+_TRIES = 20
+
+
+def hyperparameters_handle(obj: Any, *, defaults: Mapping[str, Any] | None = None) -> DictConfig:
+    """A `DictConfig` of `obj` over `defaults`.
+
+    A mapping is copied (the caller's own stays as it is); a `DictConfig` without
+    defaults is the handle itself. Values may be any object. Raises `InputError`
+    for anything that is no mapping.
+    """
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not isinstance(obj, (Mapping, DictConfig)):
+        raise InputError(
+            f"hyperparameters are a dict, an OmegaConf DictConfig or the path of a YAML file, got "
+            f"{type(obj).__qualname__}; for an argparse.Namespace give vars(args)"
+        )
+    if defaults is not None and not isinstance(defaults, (Mapping, DictConfig)):
+        raise InputError(f"defaults is a dict, got {type(defaults).__qualname__}")
+    try:
+        handle = obj if isinstance(obj, DictConfig) else _created(obj)
+        if defaults is not None:
+            under = defaults if isinstance(defaults, DictConfig) else _created(defaults)
+            merged = OmegaConf.merge(under, handle)
+            assert isinstance(merged, DictConfig)
+            handle = merged
+    except (OmegaConfBaseException, ValueError) as error:
+        raise InputError(f"these hyperparameters cannot be kept: {error}") from error
+    return handle
+
+
+def _created(mapping: Mapping[Any, Any]) -> DictConfig:
+    from omegaconf import OmegaConf
+
+    return OmegaConf.create(dict(mapping), flags={"allow_objects": True})
+
+
+def plain_hyperparameters(handle: Any) -> Mapping[str, Any] | None:
+    """What a handle holds, as plain containers; interpolations stay as they are written."""
+    if handle is None:
+        return None
+    from omegaconf import OmegaConf
+
+    if not OmegaConf.is_config(handle):
+        return handle if isinstance(handle, Mapping) else None
+    return {str(key): value for key, value in raw_tree(handle).items()}
+
+
+def raw_tree(handle: Any) -> dict[Any, Any]:
+    """Plain containers with the keys as they are; interpolations and `???` as they are written.
+
+    May be called while another thread writes to the handle.
+    """
+    from omegaconf import OmegaConf
+
+    for left in reversed(range(_TRIES)):
+        try:
+            plain = OmegaConf.to_container(handle, resolve=False)
+        except RuntimeError:  # a dict that changed its size under us
+            if not left:
+                raise
+        else:
+            break
+    return plain if isinstance(plain, dict) else {}
+
+
+def resolved_tree(handle: DictConfig) -> tuple[dict[Any, Any], dict[str, str]]:
+    """Plain containers with every interpolation followed, and what could not be: why, by key.
+
+    What cannot be followed stays as it is written, and so does `???`.
+    """
+    failed: dict[str, str] = {}
+    return _resolved(handle, (), failed), failed
+
+
+def _resolved(node: Any, above: tuple[Any, ...], failed: dict[str, str]) -> dict[Any, Any]:
+    from omegaconf import OmegaConf
+
+    tree = raw_tree(node)
+    for key, written in tree.items():
+        try:
+            if isinstance(written, str) and written == "???":  # an array would compare itself
+                continue
+            value = node[key]
+            if not OmegaConf.is_config(value):
+                tree[key] = value
+            elif OmegaConf.is_dict(value) and not OmegaConf.is_interpolation(node, key):
+                tree[key] = _resolved(value, (*above, key), failed)
+            else:
+                tree[key] = OmegaConf.to_container(value, resolve=True)
+        except Exception as error:  # noqa: BLE001  # resolvers are functions of the user's
+            failed[dotted((*above, key))] = str(error).partition("\n")[0] or type(error).__name__
+    return tree
+
+
+def copied(handle: DictConfig) -> DictConfig:
+    """A copy with types and flags, that shares the objects among the values.
+
+    `copy.deepcopy` of a config cuts its nodes off from their parents for a moment, and a thread
+    that follows an interpolation meanwhile fails; this one changes nothing in `handle`.
+    """
+    twin: DictConfig = _copied(handle, vars(handle)["_parent"])
+    return twin
+
+
+def _copied(node: Any, parent: Any) -> Any:
+    twin = object.__new__(type(node))
+    state = dict(vars(node))
+    metadata = state["_metadata"] = copy.copy(state["_metadata"])
+    metadata.flags = dict(metadata.flags or {})
+    state |= {"_parent": parent, "_flags_cache": None}
+    vars(twin).update(state)
+    content = state.get("_content")
+    if isinstance(content, dict):
+        vars(twin)["_content"] = {key: _copied(n, twin) for key, n in dict(content).items()}
+    elif isinstance(content, list):
+        vars(twin)["_content"] = [_copied(n, twin) for n in list(content)]
+    elif hasattr(content, "_metadata"):  # the one value of a node that may be of several types
+        vars(twin)["_content"] = _copied(content, twin)
+    return twin

@@ -1,0 +1,155 @@
+"""One evaluation: a pass over a loader, apart from the training, and its results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from weightslab.errors import EvaluationCancelled, InputError, StateError
+from weightslab.evaluation.buffer import Buffer
+from weightslab.evaluation.controller import Controller
+from weightslab.evaluation.managed_loader import ManagedLoader
+from weightslab.evaluation.publish import next_marker, publish
+from weightslab.evaluation.request import Outcome, Request
+from weightslab.progress import Progress
+from weightslab.queries.names import origin_spellings
+
+if TYPE_CHECKING:
+    from weightslab.session.session import Session
+
+__all__ = ["Given", "evaluate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a call of `run_pending_evaluation` puts in place of what is registered."""
+
+    loaders: Mapping[str, Any] = field(default_factory=dict)
+    loader: Any = None
+    """One for whatever is asked for."""
+    model: Any = None
+    eval_fn: Callable[[Any], object] | None = None
+    device: Any = None
+
+    def loader_of(self, name: str) -> Any:
+        """The given loader that a name means; None: none."""
+        for spelling in (name, *sorted(origin_spellings(name))):
+            if spelling in self.loaders:
+                return self.loaders[spelling]
+        return self.loader
+
+
+def evaluate(session: Session, controller: Controller, request: Request, given: Given) -> Outcome:
+    """Run a pass and publish what it recorded; the outcome is "done", or an error is raised.
+
+    The values belong to the experiment hash, and to the step, of the moment at which the
+    pass began. Everything that the signals have still to say is in the ledger before.
+
+    Raises:
+        EvaluationCancelled: somebody did not want it any more.
+        Exception: what the loader, the model, the user's function or the disk raises.
+    """
+    ledger = session.settled()
+    plain = session.named_hash()
+    step = session.step
+    batches = _batches(session, request, given)
+    is_watched = getattr(batches, "weightslab", None) is not None
+    buffer = Buffer((lambda: _batch_size(session)) if is_watched else lambda: 1)
+    progress = Progress(f"evaluating {request.loader_name}", _length(batches))
+    controller.begin(step, progress)
+    _pass(session, controller, request, given, batches, buffer, progress)
+    reason = controller.publishes()
+    if reason is not None:  # a function that catches everything does not end before its end
+        raise EvaluationCancelled(reason)
+    results = buffer.means()
+    if not results:
+        return Outcome(request, "done")
+    marker = next_marker(ledger, plain)
+    publish(ledger, buffer, marker, step)
+    return Outcome(request, "done", results=results, marker=marker)
+
+
+def _pass(
+    session: Session,
+    controller: Controller,
+    request: Request,
+    given: Given,
+    batches: Iterable[Any],
+    buffer: Buffer,
+    progress: Progress,
+) -> None:
+    from weightslab.evaluation.isolation import isolated  # torch
+    from weightslab.evaluation.runner import run_pass
+
+    timeout_s, registry = request.timeout_s, session.registry
+    eval_fn = given.eval_fn or session.evaluations.eval_fn
+    managed = ManagedLoader(
+        batches,
+        total=progress.total,
+        progress=progress,
+        should_stop=controller.should_stop,
+        deadline=None if timeout_s is None else time.monotonic() + timeout_s,
+    )
+    model = _model(session, given, needed=eval_fn is None)
+    with (
+        isolated((*registry.models.values(), model), registry.signals.values()),
+        session.batches.apart(),
+        session.recording.diverted(buffer),
+        progress,
+    ):
+        run_pass(
+            managed,
+            model=model,
+            signals=dict(registry.signals),
+            eval_fn=eval_fn,
+            device=given.device,
+            say=lambda key, text: session.notices.warn_once(("evaluation", key), text),
+        )
+
+
+def _batches(session: Session, request: Request, given: Given) -> Iterable[Any]:
+    """A fresh pass over the loader that was asked for."""
+    loader = given.loader_of(request.loader_name)
+    if loader is None:
+        loader = session.loader(request.loader_name)
+    source = getattr(loader, "weightslab", None)
+    if source is not None:
+        watched: Iterable[Any] = source.evaluation_loader(request.tags)
+        return watched
+    if request.tags is not None:
+        raise InputError(
+            f"the loader {request.loader_name!r} is not watched, so which of its samples have "
+            f"the tags {list(request.tags)} is not known: "
+            f"wl.watch_or_edit(loader, flag='data', loader_name={request.loader_name!r})"
+        )
+    plain: Iterable[Any] = loader
+    return plain
+
+
+def _model(session: Session, given: Given, *, needed: bool) -> Any:
+    """The model to evaluate; None where a function of the user's knows its own."""
+    if given.model is not None or not (needed or session.registry.models):
+        return given.model
+    try:
+        return session.model
+    except StateError:
+        if needed:
+            raise
+        return None
+
+
+def _batch_size(session: Session) -> int | None:
+    """Samples of the batch that this thread works on; None: it has none."""
+    top = session.batches.top
+    if top is None:
+        return None
+    return 1 if top.batch is None else len(top.batch)
+
+
+def _length(batches: Any) -> int | None:
+    try:
+        return len(batches)
+    except (TypeError, NotImplementedError):
+        return None
