@@ -128,7 +128,7 @@ def test_chunks_of_different_forms_are_not_joined(tmp_path: Path) -> None:
     assert isinstance(joined(packed), PageList)
 
 
-@pytest.mark.parametrize("count", [2, 30, 120])
+@pytest.mark.parametrize("count", [2, 30, 120, 6000])
 def test_a_merged_segment_gives_a_batch_what_the_whole_file_gives(merged: Path, count: int) -> None:
     """Samples out of several row groups at once: all their rows, sorted by sample."""
     whole = read_chunk(merged, merged.stem)

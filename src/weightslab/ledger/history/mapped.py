@@ -37,7 +37,7 @@ Indices = npt.NDArray[np.int64]
 Edges = tuple[Indices, Indices, Indices]
 """Lowest sample, highest sample and number of rows of each row group."""
 
-_MANY = 64
+_MANY = 1024
 """Samples of one row group from which on decoding all of it is quicker than page by page."""
 
 
