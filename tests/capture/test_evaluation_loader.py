@@ -205,6 +205,14 @@ def test_what_is_shuffled_comes_in_order(way: str) -> None:
     assert len(loader) == (20 if way == "one by one" else 4)
 
 
+def test_a_function_can_divide_by_the_length_of_the_sampler() -> None:
+    """`len(loader.sampler)` is the number of samples that are evaluated."""
+    loader = watch(DataLoader(Numbers(), batch_size=6, shuffle=True))
+    wl.tag_samples(["train/1", "train/2"], "hard")
+    assert len(fresh(loader).sampler) == 20
+    assert len(fresh(loader, ["hard"]).sampler) == 2
+
+
 def test_it_takes_what_a_sampler_draws_from() -> None:
     """A subset, weights of zero and the share of one rank hold fewer samples than the dataset."""
     samplers = {

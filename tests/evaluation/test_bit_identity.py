@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+import weightslab as wl
 from tests.evaluation.passes import evaluate, seed_all
 from tests.evaluation.trainings import (
     Augmented,
@@ -149,6 +150,40 @@ def test_a_training_does_not_see_a_function_of_the_users(
     options: dict[str, Any] = {"model": convolutions, "autocast": autocast, "dataset": Augmented}
     same(train(tmp_path / "alone", None, **options), train(tmp_path / "beside", between, **options))
     assert len(passes) == 18
+
+
+@pytest.mark.parametrize("over", ["val", "train"])
+@pytest.mark.parametrize("name", ["dropout", "workers that read ahead and live on", "autocast"])
+def test_requests_at_safe_points_change_nothing(
+    name: str, over: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `wl.request_evaluation` asks for runs before the next batch, and leaves no trace."""
+
+    def between(held: Mapping[str, Any]) -> None:
+        wl.request_evaluation(over)
+
+    alone = train(tmp_path / "alone", None, **TRAININGS[name])
+    assert "Evaluation" not in capsys.readouterr().out
+    beside = train(tmp_path / "beside", between, **TRAININGS[name])
+    same(alone, beside)
+    assert capsys.readouterr().out.count(f"[WeightsLab] Evaluation '{over}' @ step") >= 16
+
+
+@pytest.mark.parametrize("over", ["val", "train"])
+@pytest.mark.parametrize("name", ["dropout", "two workers and a generator", "a model that counts"])
+def test_evaluations_that_the_loop_runs_change_nothing(
+    name: str, over: str, tmp_path: Path
+) -> None:
+    """`wl.run_pending_evaluation` anywhere in a step, also before a backward, leaves no trace."""
+    ran: list[bool] = []
+
+    def between(held: Mapping[str, Any]) -> None:
+        wl.request_evaluation(over)
+        ran.append(wl.run_pending_evaluation())
+
+    alone = train(tmp_path / "alone", None, **TRAININGS[name])
+    same(alone, train(tmp_path / "beside", between, **TRAININGS[name]))
+    assert ran == [True] * 18
 
 
 def test_the_oracle_sees_what_is_not_isolated(tmp_path: Path) -> None:

@@ -57,6 +57,18 @@ def _closing(held: Any) -> Callable[[], Any]:
     return lambda: held
 
 
+class Proxy:
+    """Stands for something heavy, which is made when anything is asked."""
+
+    __slots__ = ("held",)
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(f"{name} was asked for")
+
+
 MAKE: dict[str, Callable[[], Any]] = {
     "torch": lambda: torch.Generator().manual_seed(1),
     "numpy": lambda: np.random.default_rng(1),
@@ -80,6 +92,7 @@ PLACES: dict[str, Callable[[Any], Any]] = {
     "a closure": lambda one: Holder(_closing(one)),
     "a method": lambda one: Holder(one).__init__,  # type: ignore[misc]
     "an object that answers nothing": Untouchable,
+    "a proxy": Proxy,
 }
 
 

@@ -168,7 +168,7 @@ def train(
             "counts": (getattr(net, "calls", 0), getattr(net, "last", None)),
             "random": [*rng_states(), MODULE_DRAWS.random()],
             "own": [one.get_state() for one in drawing],
-            "values": wl.query_signal_history("loss"),
+            "values": wl.query_signal_history("loss", wl.get_current_experiment_hash()),
         }
 
 

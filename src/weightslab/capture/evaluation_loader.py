@@ -16,6 +16,7 @@ import torch
 from torch.utils.data.datapipes.datapipe import IterDataPipe
 
 from weightslab.capture.bases import indices_of
+from weightslab.capture.discard import slices_a_sampler
 from weightslab.capture.sequential import Choice, in_order
 from weightslab.capture.shadow import plain_loader, shadow
 from weightslab.capture.skipping import skipped_names, skipped_positions
@@ -76,9 +77,9 @@ def evaluation_loader(
         choice = _choice(ledger, fresh, holders, names)
         shared = (loader.dataset, *fresh.base_datasets, source.session, ledger)
         if loader.batch_sampler is not None:
-            replaced["batch_sampler"] = in_order(loader.batch_sampler, choice, shared)
-            replaced["drop_last"] = False
-            replaced["sampler"] = getattr(replaced["batch_sampler"], "sampler", loader.sampler)
+            batches = replaced["batch_sampler"] = in_order(loader.batch_sampler, choice, shared)
+            if slices_a_sampler(batches):  # functions divide by len(loader.sampler)
+                replaced |= {"sampler": batches.sampler, "drop_last": False}
         else:
             replaced["sampler"] = in_order(loader.sampler, choice, shared)
     made.__dict__.update(replaced)

@@ -93,7 +93,7 @@ def _parts(one: object) -> list[object]:
 
 def _of_object(one: object) -> list[object]:
     """The attributes of an object, and what the methods of its classes reach."""
-    parts: list[object] = list(getattr(one, "__dict__", {}).values())
+    parts = _attributes(one)
     for kind in type(one).__mro__:
         if kind.__module__.partition(".")[0] in _LIBRARIES:
             continue
@@ -109,6 +109,15 @@ def _of_object(one: object) -> list[object]:
 
 _LIBRARIES = frozenset({"builtins", "collections", "numpy", "torch", "torchvision", "typing"})
 """Whose methods draw from the global generators, or from what stands on the object."""
+
+
+def _attributes(one: object) -> list[object]:
+    try:
+        # Not by getattr: a proxy would answer, by whatever it takes to have an answer.
+        held: dict[str, object] = object.__getattribute__(one, "__dict__")
+        return list(held.values())
+    except AttributeError:
+        return []
 
 
 def _slot(member: types.MemberDescriptorType, one: object) -> list[object]:

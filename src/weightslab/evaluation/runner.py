@@ -26,6 +26,10 @@ _OUTPUTS = ("logits", "out", "preds", "predictions", "output", "outputs")
 """Where models that return a dict, or an object like one, keep what a loss is about."""
 
 
+_DRAWING = ("dataset", "collate_fn", "worker_init_fn", "generator", "sampler", "batch_sampler")
+"""Parts of a loader that may draw from generators of their own."""
+
+
 def run_pass(
     managed: ManagedLoader,
     *,
@@ -65,7 +69,7 @@ def run_pass(
         Exception: whatever the model or the user's function raises.
     """
     loader = managed.loader
-    held = (getattr(loader, name, None) for name in ("dataset", "collate_fn", "worker_init_fn"))
+    held = [getattr(loader, name, None) for name in _DRAWING]
     with torch.no_grad(), kept_generators(*held):
         if isinstance(model, torch.nn.Module):
             model.eval()
