@@ -513,7 +513,7 @@ def test_it_is_no_training_step() -> None:
     wl.pause()
     assert wl.compute_signals(loader) == 4
     assert wl.status()["paused"]
-    assert not session._training
+    assert not session.naming.has_trained
     assert session.batches.current is None
     assert wl.current_ids() is None
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import weightslab as wl
-from tests.session.evaluated import SAMPLES, Training, curve, finished, journal
+from tests.session.evaluated import SAMPLES, Training, curve, finished, journal, wait_until
 from weightslab.errors import InputError, StateError, UnknownOptionError, WeightsLabWarning
 from weightslab.session import current
 
@@ -326,7 +326,7 @@ def test_where_no_training_is_under_way_the_worker_runs_it(*, is_first: bool) ->
     outcome = finished(wl.request_evaluation("val_loader"))
     assert outcome.state == "done" and outcome.step == training.steps
     assert outcome.results["loss"] == pytest.approx(training.mean_loss(), rel=1e-6)
-    assert not wl.status()["paused"]
+    wait_until(lambda: not wl.status()["paused"])
 
 
 def test_keep_serving_runs_it_also_where_a_loop_took_before() -> None:

@@ -157,24 +157,24 @@ def test_a_discarded_sample_that_is_renamed_has_the_hash_of_its_name(tmp_path: P
     with wl.Session(tmp_path / "named later") as session:
         rows = session.ledger.register("train", range(5))
         session.safe_point()
-        bare = session.experiment.hash
+        bare = session.naming.experiment.hash
         wl.discard_samples(["train/3"])
         session.safe_point()
-        unnamed = session.experiment.hash
+        unnamed = session.naming.experiment.hash
         session.ledger.ids.rename(rows[3:4], ["img_3"])
         time.sleep(0.3)
         session.safe_point()
-        named = session.experiment.hash
+        named = session.naming.experiment.hash
         session.ledger.ids.rename(rows[3:4], ["img_33"])
         wl.discard_samples(["img_33"], discarded=False)
         session.safe_point()
-        restored = session.experiment.hash
+        restored = session.naming.experiment.hash
     with wl.Session(tmp_path / "named at once") as session:
         rows = session.ledger.register("train", range(5))
         session.ledger.ids.rename(rows[3:4], ["img_3"])
         wl.discard_samples(["img_3"])
         session.safe_point()
-        assert named == session.experiment.hash
+        assert named == session.naming.experiment.hash
     assert restored == bare
     assert len({bare, unnamed, named}) == 3
 

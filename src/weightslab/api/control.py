@@ -88,4 +88,4 @@ def keep_serving(timeout: float | None = None) -> None:
     ):
         raise InputError(f"timeout is a number of seconds from 0, or None; got {timeout!r}")
     session = current_or_none() or current()
-    session.keep_serving(timeout)
+    session.training.keep_serving(timeout)

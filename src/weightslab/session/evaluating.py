@@ -52,8 +52,8 @@ def evaluate(session: Session, controller: Controller, request: Request, given: 
         Exception: what the loader, the model, the user's function or the disk raises.
     """
     ledger = session.settled()
-    plain = session.named_hash()
-    step = session.step
+    plain = session.naming.for_evaluation()
+    step = session.training.step
     batches = _batches(session, request, given)
     is_watched = getattr(batches, "weightslab", None) is not None
     buffer = Buffer((lambda: _batch_size(session)) if is_watched else lambda: 1)

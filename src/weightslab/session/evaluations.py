@@ -249,7 +249,7 @@ class Evaluations:
         control = self._session.control
         while True:
             wanted = self.controller.holds
-            control.pause(PAUSE) if wanted else control.resume(PAUSE)
+            (control.pause if wanted else control.resume)(PAUSE, actor="evaluation")
             if self.controller.holds == wanted:
                 return
 

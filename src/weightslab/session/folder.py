@@ -30,6 +30,11 @@ class RunFolder:
         self.argument: Path | None = None
         self.logger: Path | None = None
 
+    @property
+    def is_chosen(self) -> bool:
+        """Whether a session's argument or a logger names it: that names an experiment, too."""
+        return self.explicit is not None or self.logger is not None
+
     def named(self, hyperparameters: Any) -> Path | None:
         """The folder that somebody named; None for the default.
 

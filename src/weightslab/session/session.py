@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from functools import partial
@@ -10,27 +9,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import numpy as np
-
-from weightslab.checkpoints.identity import plain_hash
 from weightslab.errors import InputError, StateError, UnknownOptionError
-from weightslab.evaluation.controller import Taker
 from weightslab.hyperparameters.store import Hyperparameters
 from weightslab.ledger import Ledger, LedgerOptions
 from weightslab.notices import Notices
 from weightslab.progress import Work
-from weightslab.queries.lookup import find_rows, id_texts
+from weightslab.queries.lookup import id_texts
 from weightslab.queries.names import origin_spellings
 from weightslab.session import slot
 from weightslab.session.batches import CurrentBatch
 from weightslab.session.clock import StepClock
 from weightslab.session.control import Control
 from weightslab.session.evaluations import Evaluations
-from weightslab.session.experiment import Experiment, leave_marker
+from weightslab.session.experiment import leave_marker
 from weightslab.session.folder import RunFolder, folder_path
+from weightslab.session.naming import Naming
 from weightslab.session.recording import Recording
 from weightslab.session.registry import Registry
-from weightslab.session.resolve import resolve_rows
+from weightslab.session.resolve import look_up_rows, resolve_rows
+from weightslab.session.training import Training
 from weightslab.session.tuning import Tuning
 from weightslab.signals.firing import Firing
 from weightslab.signals.signals import Signals
@@ -76,7 +73,8 @@ class Session:
         self.notices = Notices()
         self.registry = Registry()
         self.batches = CurrentBatch(lambda: self.clock.age)
-        self.clock = StepClock(self._step_by_hand, lambda: self.batches.step)
+        self.training = Training(self)
+        self.clock = StepClock(self.training.step_by_hand, lambda: self.batches.step)
         self.process_id = os.getpid()
         self._folder = RunFolder(root_log_dir)
         self._mode: Literal["r", "w"] = mode
@@ -86,7 +84,7 @@ class Session:
         self._closed = False
         self._entered = False
         self._previous: slot.Held | None = None
-        self.experiment = Experiment()
+        self.naming = Naming(self)
         self.hyperparameters: Hyperparameters | None = None
         self.control = Control()
         self.tuning = Tuning(
@@ -106,7 +104,6 @@ class Session:
             listen=self.recording.listen,
         )
         self.evaluations = Evaluations(self)
-        self._training = False
         self.work = Work()
 
     # -- life -----------------------------------------------------------------
@@ -171,6 +168,16 @@ class Session:
         self.settled().flush()
 
     @property
+    def mode(self) -> Literal["r", "w"]:
+        """Whether this session writes, or only looks."""
+        return self._mode
+
+    @property
+    def open_ledger(self) -> Ledger | None:
+        """The ledger, if somebody needed it already."""
+        return self._ledger
+
+    @property
     def ledger(self) -> Ledger:
         """The run folder's ledger, opened when it is first needed."""
         ledger = self._ledger
@@ -211,7 +218,7 @@ class Session:
                 slot.close_at_exit(self)
                 if self._mode == "w":
                     leave_marker(ledger)
-                    self._name_experiment()
+                    self.naming.refresh()
             return self._ledger
 
     # -- folder and name ---------------------------------------------------------
@@ -276,109 +283,16 @@ class Session:
                     f"folder before the first value, or use `with wl.Session({str(wanted)!r}):`"
                 )
 
-    # -- experiment hash ------------------------------------------------------------
+    # -- training --------------------------------------------------------------------
 
     @property
     def experiment_hash(self) -> str | None:
         """Name of the current state of the experiment; None until something names one."""
-        if self._mode == "r":
-            found = self.ledger.experiment_hash
-            return None if found is None else plain_hash(found)
-        if not self._training:
-            if self._ledger is None and self._is_run():
-                self._open()
-            self._name_experiment()
-        return self.experiment.hash
-
-    def _is_run(self) -> bool:
-        """Whether the folder that somebody named holds a run already."""
-        folder = self._folder.named(self.registry.hyperparameters)
-        return folder is not None and (folder / "ledger.json").exists()
-
-    def _name_experiment(self) -> None:
-        """Open a new hash when hyperparameters, architecture or discards have changed."""
-        if self._looks_on():
-            return
-        named = self._folder.explicit is not None or self._folder.logger is not None
-        if self._ledger is not None and self._ledger.experiment_hash is not None:
-            named = True  # an evaluation did, or an earlier launch
-        if named or self.registry.hyperparameters is not None:
-            try:
-                current = self.experiment.is_current(self.registry, self._ledger)
-                if current and not self.tuning.is_ahead:
-                    return
-                self.tuning.take(at_once=True)  # a hash never names what is not applied
-                self.tuning.is_ahead = False
-                with self._lock:
-                    self.experiment.follow(self.registry, self._ledger)
-            except Exception as error:  # noqa: BLE001  # it reads objects of the user's
-                self._say_failed("the experiment hash stays as it was", error)
-
-    def named_hash(self) -> str:
-        """The experiment hash, for an evaluation: where nothing names one, this does.
-
-        Results need a hash that their marker belongs to. From here on the session keeps it
-        up to date, as if hyperparameters were watched.
-        """
-        ledger = self.ledger
-        found = self.experiment_hash
-        if found is None:
-            with self._lock:
-                self.experiment.follow(self.registry, ledger)
-            found = self.experiment.hash
-            assert found is not None
-        return found
-
-    def _looks_on(self) -> bool:
-        """Whether nothing is registered or trained here: then the folder's last hash stays."""
-        registry, ledger = self.registry, self._ledger
-        if self._training or registry.hyperparameters is not None or registry.models:
-            return False
-        if ledger is None or ledger.experiment_hash is None:
-            return False
-        self.experiment.hash = plain_hash(ledger.experiment_hash)
-        return True
-
-    # -- training --------------------------------------------------------------------
+        return self.naming.hash
 
     def safe_point(self) -> None:
-        """The top of a training step: what was edited since the last one takes effect.
-
-        Where training is paused it waits here, and the experiment hash with it: what is
-        edited meanwhile opens one with the step that follows. An error of ours is said once
-        and counted; the training that called never sees it.
-        """
-        if self.control.is_inside() or self.recording.is_diverted:
-            return
-        self._begin_step(waits=True)
-        stopped = self._is_stopped
-        self.control.stop(self._errands, self.evaluations.lets_go)
-        if self._mode == "w" and (stopped or self.tuning.is_ahead):
-            self._name_experiment()
-
-    @property
-    def _is_stopped(self) -> bool:
-        """Whether no step follows before somebody resumes; an evaluation has its hash first."""
-        return self.control.paused and self.control.reasons != ("evaluation",)
-
-    def _begin_step(self, *, waits: bool = False) -> None:
-        self._training = True
-        if self._mode == "w":
-            try:
-                if self._ledger is None:
-                    self._open()
-                self.tuning.take()
-                if not (waits and self._is_stopped):
-                    self._name_experiment()
-            except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
-                self._say_failed("nothing is recorded", error)
-
-    def _errands(self, taker: Taker = "safe point") -> None:
-        """What the training thread does between two steps, and while it is paused."""
-        self.tuning.take()
-        if self.evaluations.controller.has_waiting:
-            self._name_experiment()  # what it finds stands under what is applied
-        self.evaluations.errands(taker)
+        """The top of a training step; see `Training.safe_point`."""
+        self.training.safe_point()
 
     def pause(self, reason: str = "user") -> None:
         """Let training stop at its next safe point."""
@@ -389,34 +303,12 @@ class Session:
         self.evaluations.resumed()
         self.tuning.resume()
 
-    def keep_serving(self, timeout_s: float | None) -> None:
-        """Do errands on this thread for a while; None: until Ctrl-C."""
-        with contextlib.suppress(KeyboardInterrupt):
-            self.control.stop(
-                lambda: self._errands("serving"),
-                timeout_s=float("inf") if timeout_s is None else timeout_s,
-            )
-
-    def _say_failed(self, what: str, error: Exception) -> None:
+    def say_failed(self, what: str, error: Exception) -> None:
+        """Say once what an error of ours has cost a training that goes on."""
         self.notices.warn_once(
             ("safe point", type(error).__name__),
             f"{what}, and training goes on: {type(error).__name__}: {error}",
         )
-
-    def _step_by_hand(self) -> int | None:
-        """A value comes in a loop without an optimizer; the step of it, in an evaluation."""
-        if self.recording.is_diverted:
-            return self.step
-        # Inside a batch of a watched loader, the loader's own safe point has passed; and what
-        # a signal saves is no step of the training.
-        if self._mode == "w" and self.batches.current is None and Firing.current() is None:
-            self._begin_step()
-        return None
-
-    @property
-    def step(self) -> int:
-        """Where training is: the updates completed, else the step of what was saved last."""
-        return self.clock.age if self.clock.has_optimizer else self.recording.last_step
 
     # -- what is watched ------------------------------------------------------------------
 
@@ -476,31 +368,7 @@ class Session:
         held = self.batches.holding(ids)
         if held is not None and held.batch is not None:
             return held.batch.rows, []
-        names = id_texts(ids)
-        found = find_rows(self.ledger.ids, names, self.home)
-        rows = [row for row in found if row is not None]
-        unknown = [name for name, row in zip(names, found, strict=True) if row is None]
-        if unknown:
-            elsewhere, unknown = self._known_to_others(unknown)
-            rows += elsewhere
-        return np.array(rows, np.int32), unknown
-
-    def _known_to_others(self, names: list[str]) -> tuple[list[int], list[str]]:
-        """Rows of ids that another writer of the folder knows, and the ids that none does."""
-        rows, unknown = [], []
-        others = [v.store.ids for v in self.ledger.views() if v.writer != self.ledger.writer]
-        theirs = [(ids, find_rows(ids, names, self.home)) for ids in others]
-        for at, name in enumerate(names):
-            found = [(ids, row) for ids, known in theirs if (row := known[at]) is not None]
-            seen = [(ids, row) for ids, row in found if ids.origins_of(row)]
-            if seen:
-                # By what it is called there: a bare id, or a place that has got a name, is
-                # no other sample. It is theirs: here it has no origin until it is seen.
-                ids, row = seen[0]
-                rows += self.ledger.ids.add([ids.name(row)], None).tolist()
-            else:
-                unknown.append(name)
-        return rows, unknown
+        return look_up_rows(self.ledger, id_texts(ids), self.home)
 
     def status(self) -> dict[str, Any]:
         """Where values go, what waits, what was dropped or failed."""
