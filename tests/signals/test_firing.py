@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 
 import weightslab as wl
 from tests.ledger.disks import FaultyFiles
-from tests.ledger.support import run_script
 from tests.spec.support import Numbers, said
 from weightslab.errors import InputError, ReadOnlyError, UnknownOptionError
 from weightslab.ledger import Ledger, LedgerOptions
@@ -263,38 +262,6 @@ def test_discards_leave_the_next_batches() -> None:
             wl.discard_samples(["train/4", "train/7"])
     assert seen == [[0, 1], [2, 3], [5, 6]]
     assert [inputs.flatten().tolist() for inputs, *_ in loader] == [[0, 1], [2, 3], [5, 6]]
-
-
-DIES = """
-import os, signal, sys
-import weightslab as wl
-from weightslab.ledger.edits.merged import DISCARD, Key
-from weightslab.session import current
-from weightslab.signals.firing import Firing
-session = wl.Session(sys.argv[1]).__enter__()
-for step in range(40):
-    names = [f"s{step}", f"t{step}"]
-    wl.save_signals({"loss": [0.5, 1.5]}, names, step=step)
-    with Firing(session.ledger, session.ledger.ids.add(names, None), step) as firing:
-        for name in firing.ids:
-            wl.set_categorical_tag([name], "shape", "u" if name[0] == "s" else "v")
-        wl.tag_samples(names[0], "hard")
-        wl.discard_samples(names[1])
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_a_kill_behind_a_firing_loses_no_tag(tmp_path: Path) -> None:
-    """Kill -9 right behind a firing: tags, categories and discards of all firings are there."""
-    ended = run_script(DIES, tmp_path / "run", path=True)
-    assert ended.returncode == -9, ended.stderr
-    with wl.Session(tmp_path / "run", mode="r"):
-        table = wl.samples(columns=["tags", "discarded"])
-        assert table.height == 80
-        for row in table.to_dicts():
-            first = row["sample_id"].startswith("s")
-            assert row["tag:shape"] == ("u" if first else "v")
-            assert (row["tag:hard"], row["discarded"]) == (first, not first)
 
 
 # -- history --------------------------------------------------------------------
