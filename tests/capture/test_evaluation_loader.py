@@ -439,6 +439,8 @@ def test_tags_choose_samples(way: str) -> None:
 def test_a_tag_that_does_not_exist_is_refused() -> None:
     """The error names the nearest tag."""
     loader = watch(DataLoader(Numbers(), batch_size=6))
+    with pytest.raises(InputError, match="no sample has a tag yet, so none holds 'hart'"):
+        fresh(loader, ["hart"])
     wl.tag_samples(["train/1"], "hard")
     with pytest.raises(UnknownOptionError, match="did you mean 'hard'"):
         fresh(loader, ["hart"])

@@ -54,7 +54,7 @@ def evaluation_loader(
 
     Raises:
         UnknownOptionError: a tag that does not exist.
-        InputError: no sample of this loader holds one of the tags.
+        InputError: no sample of this loader holds one of the tags, or there are no tags.
         AllDiscardedError: nothing is left, for all of them are discarded.
     """
     source.attach()
@@ -93,6 +93,11 @@ def _holders(ledger: Ledger, tags: Sequence[str] | None) -> tuple[str, Rows | No
     if isinstance(tags, str):
         raise InputError(f"tags= takes a list of tags: [{tags!r}]")
     known = [*ledger.tags(), *ledger.categories()]
+    if not known:
+        raise InputError(
+            f"no sample has a tag yet, so none holds {', '.join(map(repr, tags))}: tag some with "
+            f"wl.tag_samples, or evaluate without tags"
+        )
     found: list[Rows] = []
     for tag in tags:
         rows = ledger.edit.holders(tag_name(tag, known))
