@@ -117,7 +117,7 @@ def test_batched() -> None:
 
     @wl.signal(name="centred", subscribe_to="loss", batched=True)
     def centred(ctx: Any) -> Any:
-        calls.append(list(ctx.sample_id))
+        calls.append(list(ctx.sample_ids))
         return ctx.subscribed_value - ctx.subscribed_value.mean()
 
     feed("loss", range(1), ("a", "b", "c"))
@@ -131,12 +131,15 @@ def test_batched_history() -> None:
 
     @wl.signal(name="x", subscribe_to="loss", batched=True, include_history=True)
     def x(ctx: Any) -> Any:
-        got.append(ctx.history())
+        past = ctx.history()
+        got.append([v[:n].tolist() for v, n in zip(past.values, past.counts, strict=True)])
         return ctx.subscribed_value
 
-    feed("loss", range(3))
+    wl.save_signals({"loss": [1.0, 2.0]}, ["a", "b"], step=0)
+    wl.save_signals({"loss": [3.0]}, ["b"], step=1)
+    wl.save_signals({"loss": [4.0, 5.0]}, ["a", "b"], step=2)
     wl.history()
-    assert len(got) == 3
+    assert got == [[[], []], [[2.0]], [[1.0], [2.0, 3.0]]]
 
 
 def test_batched_of_another_length() -> None:
