@@ -30,6 +30,7 @@ __all__ = [
     "said",
     "series",
     "table",
+    "trained",
     "triples",
     "wait_until",
 ]
@@ -38,6 +39,12 @@ __all__ = [
 def triples(signal: str) -> list[tuple[str, int, float]]:
     """Rows (sample id, step, value) of a signal, without the hash."""
     return [row[:3] for row in wl.query_signal_history(signal)]
+
+
+def trained(signal: str) -> list[tuple[str, int, float]]:
+    """Rows (sample id, step, value) of the training, without those of evaluations."""
+    rows = wl.query_signal_history(signal)
+    return [row[:3] for row in rows if row[3] is None or "_" not in row[3]]
 
 
 def curve(signal: str) -> list[tuple[int, float]]:

@@ -52,7 +52,7 @@ def test_the_example() -> None:
     assert wl.run_pending_evaluation() is True
 
     images, labels = val_dataset.tensors
-    loss = float(nn.functional.cross_entropy(model(images), labels))
+    loss = nn.functional.cross_entropy(model(images), labels).item()
     assert list(markers("eval_loss").values()) == pytest.approx([loss], rel=1e-5)
     assert len(triples("eval_loss")) == 20
     assert model.training  # its mode is as before, whatever the function did

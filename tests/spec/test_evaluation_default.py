@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import weightslab as wl
-from tests.spec.support import Evaluation, Items, markers, said, triples
+from tests.spec.support import Evaluation, Items, markers, said, trained, triples
 
 LINE = re.compile(r"\[WeightsLab\] Evaluation '(.+)' @ step (\d+) — (.+)\n")
 
@@ -97,7 +97,7 @@ def test_a_batch_that_cannot_be_unpacked() -> None:
         for step in run.steps():
             if step == 0:
                 wl.request_evaluation("odd")
-        assert len(triples("train_loss")) == 32
+        assert len(trained("train_loss")) == 32
         assert "pixels" in said(session) and "eval_fn" in said(session)
         assert markers("eval_loss") == {}
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import weightslab as wl
-from tests.spec.support import Evaluation, markers, triples, wait_until
+from tests.spec.support import Evaluation, markers, trained, wait_until
 
 # -- how it works --------------------------------------------------------------------
 
@@ -40,7 +40,7 @@ def test_explicit_code_at_any_time(when: str) -> None:
         wl.request_evaluation("val_loader")
     wl.keep_serving(timeout=0.01)
     wait_until(lambda: markers("eval_loss"))
-    assert len(triples("train_loss")) == 64
+    assert len(trained("train_loss")) == 64
 
 
 def test_the_request_of_a_script_resumes_by_itself() -> None:
@@ -123,7 +123,8 @@ def test_the_current_hash_does_not_change() -> None:
         if step == 1:
             wl.request_evaluation("val_loader")
     assert len(set(hashes)) == 1
-    assert {row[3] for row in wl.query_signal_history("train_loss")} == set(hashes)
+    found = {row[3] for row in wl.query_signal_history("train_loss")}
+    assert found == {*hashes, f"{hashes[0]}_1"}
 
 
 def test_markers_in_exports() -> None:
@@ -189,7 +190,7 @@ def test_over_samples_with_a_tag() -> None:
     wl.request_evaluation("val_loader", tags=["hard"])
     wl.run_pending_evaluation()
     images, labels = (part[[3, 11]] for part in run.held_out.tensors)
-    loss = float(nn.functional.cross_entropy(run.model(images), labels))
+    loss = nn.functional.cross_entropy(run.model(images), labels).item()
     assert list(markers("eval_loss").values()) == pytest.approx([loss], rel=1e-5)
     assert sorted({row[0] for row in wl.query_signal_history("eval_loss")}) == [
         "val_loader/11",

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import weightslab as wl
-from tests.spec.support import Evaluation, curve, markers, said, triples
+from tests.spec.support import Evaluation, curve, markers, said, trained, triples
 
 LINE = re.compile(r"\[WeightsLab\] Evaluation '(.+)' @ step (\d+) — (.+)\n")
 
@@ -33,7 +33,7 @@ class Noisy(nn.Module):
         return self.last(self.frozen(self.drop(self.norm(self.first(x)))))
 
 
-def trained(*, asks: bool, noisy: bool = True) -> dict[str, Any]:
+def after_training(*, asks: bool, noisy: bool = True) -> dict[str, Any]:
     """Weights and random numbers after a training, with evaluations in between or without."""
     run = Evaluation()
     if noisy:
@@ -79,7 +79,7 @@ def test_the_training_is_bit_identical(tmp_path: Any, monkeypatch: pytest.Monkey
         folder = tmp_path / str(asks)
         folder.mkdir()
         monkeypatch.chdir(folder)
-        found.append(trained(asks=asks))
+        found.append(after_training(asks=asks))
     without, with_evaluations = found
     for what, values in without.items():
         assert values, what
@@ -129,7 +129,7 @@ def test_a_function_that_raises(where: str, capsys: pytest.CaptureFixture[str]) 
                 wl.request_evaluation("val_loader")
             if where == "call":
                 wl.run_pending_evaluation()
-        assert len(triples("train_loss")) == 32
+        assert len(trained("train_loss")) == 32
         assert curve("eval_loss") == []
         assert triples("eval_loss") == []
         assert "my own bug" in said(session)

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import weightslab as wl
-from tests.spec.support import Evaluation, digits, markers, python, triples
+from tests.spec.support import Evaluation, digits, markers, python, trained
 from weightslab.errors import InputError
 
 
@@ -45,7 +45,7 @@ def test_false_when_nothing_is_pending() -> None:
 def test_the_loop_of_the_page() -> None:
     """The seed's loop, verbatim: "executes eval if pending, then continues"."""
     run = Evaluation()
-    trained, evaluated = [], []
+    steps, evaluated = [], []
     train_loader = run.loader
 
     for step, batch in enumerate(train_loader):
@@ -54,14 +54,14 @@ def test_the_loop_of_the_page() -> None:
             continue
         # normal training step ...
         run.step(batch)
-        trained.append(step)
+        steps.append(step)
         if step == 1:
             wl.request_evaluation("val_loader")
 
     assert evaluated == [2]
-    assert trained == [0, 1, 3]
+    assert steps == [0, 1, 3]
     assert len(markers("eval_loss")) == 1
-    assert len(triples("train_loss")) == 24  # "the seed's own `continue` skips one batch"
+    assert len(trained("train_loss")) == 24  # "the seed's own `continue` skips one batch"
 
 
 def test_once_the_loop_takes_requests_it_alone_does() -> None:
@@ -140,7 +140,7 @@ def test_without_registrations() -> None:
     assert wl.run_pending_evaluation(**arguments) is False
     wl.request_evaluation("mine")
     assert wl.run_pending_evaluation(**arguments) is True
-    loss = float(nn.functional.cross_entropy(model(data.tensors[0]), data.tensors[1]))
+    loss = nn.functional.cross_entropy(model(data.tensors[0]), data.tensors[1]).item()
     assert list(markers("eval_loss").values()) == pytest.approx([loss], rel=1e-5)
 
 
@@ -168,7 +168,7 @@ def test_another_model() -> None:
     wl.request_evaluation("val_loader")
     wl.run_pending_evaluation(model=other)
     images, labels = run.held_out.tensors
-    loss = float(nn.functional.cross_entropy(other(images), labels))
+    loss = nn.functional.cross_entropy(other(images), labels).item()
     assert list(markers("eval_loss").values()) == pytest.approx([loss], rel=1e-5)
 
 
