@@ -260,7 +260,5 @@ def test_a_progress_bar(capfd: pytest.CaptureFixture[str]) -> None:
 def test_no_static_signal_at_all() -> None:
     """Nothing to compute is said, not passed over."""
     wl.reset()
-    with wl.Session("run") as session:
-        with pytest.warns(wl.WeightsLabWarning):
-            wl.compute_signals(digits(2))
-        assert "signal" in said(session)
+    with pytest.raises(InputError, match=r"wl\.signal"):
+        wl.compute_signals(digits(2))

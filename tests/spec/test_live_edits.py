@@ -164,7 +164,10 @@ def test_edits_inside_a_signal_are_grouped() -> None:
         assert session.root_log_dir is not None
         files = (session.root_log_dir / "journal").rglob("*.parquet")
         entries = pl.concat([pl.read_parquet(path) for path in files], how="diagonal_relaxed")
-        assert entries.height <= 4 * 3 + 1  # seen, size=small, size=big for each firing
+        assert entries.filter(verb="tag")["count"].to_list() == [8] * 4
+        sizes = entries.filter(verb="category", name="size").filter(pl.col("count") > 0)
+        assert sizes["count"].sum() == 32
+        assert sizes.height <= 8  # small and big for each firing
 
 
 def test_an_unchanged_value_writes_nothing() -> None:

@@ -181,18 +181,18 @@ def test_attributes_of_a_static_signal() -> None:
 
 def test_dataframe_of_a_static_signal() -> None:
     """Quoted: "dataframe Full ledger dataframe for context"."""
-    wl.save_signals({"loss": [1.0, 2.0]}, ["train/0", "train/1"], step=0)
-    items = [(torch.zeros(2), 0), (torch.zeros(2), 1)]
+    wl.save_signals({"loss": [1.0, 2.0]}, ["a", "b"], step=0)
+    items = [(torch.zeros(2), 0, "a"), (torch.zeros(2), 1, "b")]
     losses = computed(items, lambda ctx: ctx.dataframe["signals//loss"].to_list())
     assert losses == [[1.0, 2.0]] * 2
 
 
 IMAGES: dict[str, Any] = {
-    "channels first": torch.rand(3, 8, 6),
-    "one channel": torch.rand(1, 8, 6),
-    "grey": torch.rand(8, 6),
-    "numpy": np.random.default_rng(0).random((3, 8, 6), np.float32),
-    "channels last, bytes": np.zeros((8, 6, 3), np.uint8),
+    "channels first": torch.rand(3, 16, 12),
+    "one channel": torch.rand(1, 16, 12),
+    "grey": torch.rand(16, 12),
+    "numpy": np.random.default_rng(0).random((3, 16, 12), np.float32),
+    "channels last, bytes": np.zeros((16, 12, 3), np.uint8),
 }
 
 
@@ -202,7 +202,7 @@ def test_image(kind: str) -> None:
     (image,) = computed([(IMAGES[kind], 0)], lambda ctx: ctx.image)
     assert isinstance(image, torch.Tensor)
     assert image.ndim == 3
-    assert sorted(image.shape)[-2:] == [6, 8]
+    assert sorted(image.shape)[-2:] == [12, 16]
 
 
 @pytest.mark.parametrize("data", [torch.rand(5), torch.tensor(1.0), "a sentence", None])
@@ -283,11 +283,11 @@ def test_checking_data_type() -> None:
 
     wl.signal(name="dynamic", subscribe_to="loss")(either)
     wl.signal(name="static")(either)
-    wl.save_signals({"loss": [3.0]}, ["train/0"], step=0)
-    wl.compute_signals(Items([(torch.ones(2), 0)]), origin="train")
-    row = table()["train/0", 0]
+    wl.save_signals({"loss": [3.0]}, ["img0"], step=0)
+    wl.compute_signals(Items([(torch.ones(2), 0, "img0")]), origin="train")
+    row = table()["img0", 0]
     assert row["signals//dynamic"] == 1.5
-    assert row["signals//static"] == 2.0 + len("train/0")
+    assert row["signals//static"] == 2.0 + len("img0")
 
 
 def test_where_it_is_used() -> None:
