@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -114,6 +115,53 @@ def test_one_argument_that_is_a_loader() -> None:
     wl.run_pending_evaluation()
     assert got == [(1, {}, 3), 8, 8, 4]
     assert len(run.val_loader) == 3
+
+
+def test_the_loader_reports_progress() -> None:
+    """Quoted: "a managed loader that handles … progress reporting automatically"."""
+    run = Evaluation()
+    seen = []
+
+    @wl.eval_fn
+    def mine(loader: Any) -> None:
+        for inputs, targets, ids in loader:
+            running = wl.status()["evaluation"]["running"]
+            seen.append((running["loader"], running["done"], running["total"]))
+            run.eval_loss(run.model(inputs), targets, batch_ids=ids)
+
+    wl.request_evaluation("val_loader")
+    wl.run_pending_evaluation()
+    assert [name for name, _, _ in seen] == ["val_loader"] * 3
+    assert [total for _, _, total in seen] == [seen[0][2]] * 3
+    done = [done for _, done, _ in seen]
+    assert done == sorted(set(done))
+    assert wl.status()["evaluation"]["running"] is None
+
+
+@pytest.mark.filterwarnings("ignore::weightslab.WeightsLabWarning")
+@pytest.mark.parametrize("how", ["cancellation", "timeout"])
+def test_the_loader_ends_the_pass(how: str) -> None:
+    """Quoted: "a managed loader that handles cancellation, timeout, … automatically"."""
+    batches = []
+    with wl.Session("run") as session:
+        run = Evaluation()
+
+        @wl.eval_fn
+        def mine(loader: Any) -> None:
+            for inputs, targets, ids in loader:
+                batches.append(len(ids))
+                run.eval_loss(run.model(inputs), targets, batch_ids=ids)
+                if how == "cancellation":
+                    session.evaluations.cancel(number)
+                else:
+                    time.sleep(0.1)
+
+        number = wl.request_evaluation("val_loader", timeout=0.05 if how == "timeout" else None)
+        assert wl.run_pending_evaluation() is True
+        assert batches == [8]
+        assert markers("eval_loss") == {}
+        run.run()
+        assert len(triples("train_loss")) == 32
 
 
 def test_values_saved_by_hand() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -53,6 +54,29 @@ def test_the_request_of_a_script_resumes_by_itself() -> None:
         seen.append(len(markers("eval_loss")))
     assert seen == [0, 0, 1, 1, 1, 1, 1, 1]
     assert not wl.status()["paused"]
+
+
+def test_the_request_of_a_client_stays_paused() -> None:
+    """Quoted: "The training loop stays paused until you call resume" (a client's, says api.md)."""
+    stood = []
+
+    def client() -> None:
+        wait_until(lambda: wl.status()["waiting"] and markers("eval_loss"))
+        stood.append((wl.status()["step"], wl.status()["paused"]))
+        time.sleep(0.05)
+        stood.append((wl.status()["step"], wl.status()["paused"]))
+        wl.resume()
+
+    with wl.Session("run") as session:
+        thread = threading.Thread(target=client)
+        for step in Evaluation().steps():
+            if step == 1:
+                session.evaluations.request("val_loader", None, by="client")
+                thread.start()
+        thread.join()
+        assert stood == [(2, True), (2, True)]
+        assert not wl.status()["paused"]
+        assert len(trained("train_loss")) == 32
 
 
 def test_training_stands_while_it_is_evaluated() -> None:
