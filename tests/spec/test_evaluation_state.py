@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,22 +34,20 @@ class Noisy(nn.Module):
         return self.last(self.frozen(self.drop(self.norm(self.first(x)))))
 
 
-def after_training(*, asks: bool, noisy: bool = True) -> dict[str, Any]:
-    """Weights and random numbers after a training, with evaluations in between or without."""
+def after_training(asks: str | None) -> dict[str, Any]:
+    """Weights and random numbers after a training that asks for evaluations of a loader, or not."""
     run = Evaluation()
-    if noisy:
-        torch.manual_seed(1)
-        run.model = wl.watch_or_edit(Noisy(), flag="model")
-        run.model.frozen.eval()
-        run.optimizer = wl.watch_or_edit(torch.optim.Adam(run.model.parameters()), flag="optimizer")
+    torch.manual_seed(1)
+    run.model = wl.watch_or_edit(Noisy(), flag="model")
+    run.model.frozen.eval()
+    run.optimizer = wl.watch_or_edit(torch.optim.Adam(run.model.parameters()), flag="optimizer")
     modes = []
     for step in run.steps(epochs=2):
-        if asks and step in (1, 2, 5):
-            wl.request_evaluation("val_loader")
+        if asks is not None and step in (1, 2, 5):
+            wl.request_evaluation(asks)
         modes.append([module.training for module in run.model.modules()])
     assert all(each == modes[0] for each in modes)
-    if asks:
-        assert len(markers("eval_loss")) == 3
+    assert len(markers("eval_loss")) == (0 if asks is None else 3)
     found = {
         "weights": [value.clone() for value in run.model.state_dict().values()],
         "gradients": [p.grad.clone() for p in run.model.parameters() if p.grad is not None],
@@ -72,14 +71,20 @@ def losses_of_training() -> list[float]:
     return rows["value"].to_list()
 
 
-def test_the_training_is_bit_identical(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """api.md: "no gradients, no weight change, every module's mode and the RNG as before"."""
+@pytest.mark.parametrize("loader", ["val_loader", "train"])
+def test_the_training_is_bit_identical(
+    loader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """api.md: "no gradients, no weight change, every module's mode and the RNG as before".
+
+    Also when it is the loader whose iterator is alive: "any registered loader".
+    """
     found = []
-    for asks in (False, True):
+    for asks in (None, loader):
         folder = tmp_path / str(asks)
         folder.mkdir()
         monkeypatch.chdir(folder)
-        found.append(after_training(asks=asks))
+        found.append(after_training(asks))
     without, with_evaluations = found
     for what, values in without.items():
         assert values, what
