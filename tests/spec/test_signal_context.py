@@ -187,22 +187,29 @@ def test_dataframe_of_a_static_signal() -> None:
     assert losses == [[1.0, 2.0]] * 2
 
 
+LEVELS = np.random.default_rng(0).integers(0, 256, (16, 12, 3), np.uint8)
 IMAGES: dict[str, Any] = {
-    "channels first": torch.rand(3, 16, 12),
-    "one channel": torch.rand(1, 16, 12),
-    "grey": torch.rand(16, 12),
-    "numpy": np.random.default_rng(0).random((3, 16, 12), np.float32),
-    "channels last, bytes": np.zeros((16, 12, 3), np.uint8),
+    "bytes, channels last": LEVELS,
+    "bytes, channels first": torch.tensor(LEVELS).permute(2, 0, 1),
+    "floats, channels first": torch.tensor(LEVELS).permute(2, 0, 1) / 255,
+    "floats, channels last": (LEVELS / 255).astype(np.float32),
+    "half floats": (torch.tensor(LEVELS).permute(2, 0, 1) / 255).half(),
 }
 
 
 @pytest.mark.parametrize("kind", IMAGES)
 def test_image(kind: str) -> None:
-    """Quoted: "ctx.image Normalized image tensor view"; api.md: "3-d image or None"."""
+    """Quoted: "ctx.image Normalized image tensor view": one layout, one range, whatever came."""
     (image,) = computed([(IMAGES[kind], 0)], lambda ctx: ctx.image)
-    assert isinstance(image, torch.Tensor)
-    assert image.ndim == 3
-    assert sorted(image.shape)[-2:] == [12, 16]
+    assert (image.shape, image.dtype) == ((16, 12, 3), np.uint8)
+    assert np.abs(image.astype(int) - LEVELS).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(16, 12), (1, 16, 12), (16, 12, 1)])
+def test_grey_image(shape: tuple[int, ...]) -> None:
+    """api.md: "3-d image or None": grey ones have a channel, too."""
+    (image,) = computed([(torch.rand(shape), 0)], lambda ctx: ctx.image)
+    assert image.shape == (16, 12, 1)
 
 
 @pytest.mark.parametrize("data", [torch.rand(5), torch.tensor(1.0), "a sentence", None])
@@ -232,7 +239,7 @@ def test_a_signal_of_pixels() -> None:
 
     @wl.signal(name="blue")
     def blue(ctx: Any) -> float:
-        red, green, blue = ctx.image
+        red, green, blue = ctx.image.transpose(2, 0, 1)
         return float(((blue > red) & (blue > green)).sum())
 
     image = torch.zeros(3, 4, 4)
