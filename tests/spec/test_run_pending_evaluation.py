@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import weightslab as wl
-from tests.spec.support import Evaluation, digits, markers, python, trained
+from tests.spec.support import Evaluation, digits, markers, python, trained, wait_until
 from weightslab.errors import InputError
 
 
@@ -256,9 +256,9 @@ def test_keep_serving_evaluates() -> None:
         for inputs, targets, ids in loader:
             run.eval_loss(run.model(inputs), targets, batch_ids=ids)
 
-    timer = threading.Timer(0.1, wl.request_evaluation, args=("val_loader",))
+    timer = threading.Timer(0.05, wl.request_evaluation, args=("val_loader",))
     timer.start()
-    wl.keep_serving(timeout=0.6)
+    wait_until(lambda: wl.keep_serving(timeout=0.2) or markers("eval_loss"))
     timer.join()
     assert len(markers("eval_loss")) == 1
     assert ran_on == [threading.main_thread()]
