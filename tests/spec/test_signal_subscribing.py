@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import weightslab as wl
-from tests.spec.support import Training, curve, feed, series, triples
+from tests.spec.support import Training, curve, feed, said, series, triples
 from weightslab.errors import InputError
 
 # -- subscribe_to --------------------------------------------------------------------
@@ -111,6 +111,32 @@ def test_a_name_that_is_decorated_again_is_replaced() -> None:
         )
     feed("loss", range(1), ("a",))
     assert triples("scaled") == [("a", 0, 3.0)]
+
+
+def test_a_name_that_never_comes() -> None:
+    """An empty answer says what the signal waits for, and the nearest name."""
+    wl.signal(name="half", subscribe_to="los")(lambda ctx: 0.5 * ctx.subscribed_value)
+    with wl.Session("run") as session:
+        assert wl.query_signal_history("half") == []
+        assert said(session) == ""  # a question before the first answer is no mistake
+        feed("loss", range(1))
+        with pytest.warns(wl.WeightsLabWarning) as caught:
+            assert wl.query_signal_history("half") == []
+        assert len(caught) == 1
+        assert "'half' waits for, 'los': did you mean 'loss'?" in said(session)
+
+
+@pytest.mark.parametrize("source", [["loss"], 3, print])
+def test_what_is_no_name_to_subscribe_to(source: Any) -> None:
+    """The error says which argument, what it takes and what came."""
+    with pytest.raises(InputError, match="subscribe_to is the name of one signal"):
+        wl.signal(name="x", subscribe_to=source)
+
+
+def test_what_has_no_name_of_its_own() -> None:
+    """Two lambdas without names would be one signal."""
+    with pytest.raises(InputError, match="name="):
+        wl.signal(subscribe_to="loss")(lambda ctx: ctx.subscribed_value)
 
 
 def test_omitted_the_signal_is_static() -> None:
