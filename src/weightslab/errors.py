@@ -70,7 +70,7 @@ class UnknownOptionError(InputError):
         names = sorted(known)
         near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
         hint = f" did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"unknown {what} {given!r};{hint} known: {', '.join(names)}")
+        super().__init__(f"unknown {what} {given!r};{hint} known: {', '.join(names) or 'none'}")
         self.given = given
         self.known = tuple(names)
 

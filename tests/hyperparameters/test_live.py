@@ -80,6 +80,13 @@ def test_a_key_that_nothing_takes_is_left_to_the_code_that_reads_it() -> None:
     assert "code that reads it from the handle sees it" in scene.said[0]
 
 
+def test_a_slip_of_the_pen_is_answered_with_the_name_that_is_near() -> None:
+    """`optimizer.lrr` may be meant for the learning rate: it is left alone, and that is said."""
+    scene = Scene(optimizer=sgd())
+    scene.edit("optimizer.lrr", 0.1, 0.2)
+    assert "nothing watched takes it (did you mean 'lr'?)" in scene.said[0]
+
+
 def test_a_prefix_of_something_else_reaches_no_optimizer() -> None:
     """`scheduler.lr` is not the learning rate of the optimizer."""
     scene = Scene(optimizer=sgd())

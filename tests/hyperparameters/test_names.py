@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from weightslab.hyperparameters.names import Meaning, meaning
+from weightslab.hyperparameters.names import Meaning, meaning, nearest
 
 
 @pytest.mark.parametrize(
@@ -86,3 +86,20 @@ def test_a_loader_is_found_by_both_spellings_of_its_name() -> None:
     for key, loader in (("train.batch_size", "train_loader"), ("val_loader.bs", "val")):
         found = meaning(key, loaders=["other", loader])
         assert found == Meaning("batch_size", loader)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("optimizer.lrr", "lr"),
+        ("learnin_rate", "learning_rate"),
+        ("data.batchsz", "batchsize"),
+        ("epochs", None),
+        ("optimizer.lr", None),
+        ("model.is_training", None),
+        ("", None),
+    ],
+)
+def test_the_setting_that_may_be_meant(key: str, name: str | None) -> None:
+    """A slip of the pen is near to one name; a name that is right, or any other key, to none."""
+    assert nearest(key) == name

@@ -100,7 +100,8 @@ def run_pending_evaluation(
         none waited.
 
     Raises:
-        InputError: `loaders` that are no loaders, an `eval_fn` that is no function.
+        InputError: `loaders` that are no loaders, a `model` or an `eval_fn` that cannot be
+            called, a `device` that torch does not know.
         WorkerProcessError: called inside a DataLoader worker.
 
     Example:
@@ -123,6 +124,12 @@ def run_pending_evaluation(
                 f"loaders is a loader, or loaders by name; got {type(loader).__name__} "
                 f"{loader!r:.60}, which gives no batches"
             )
+    if model is not None and not callable(model):
+        raise InputError(f"model is an nn.Module, or a function of the inputs; got {model!r:.60}")
+    if device is not None:
+        from weightslab.capture.model import checked_device  # torch
+
+        device = checked_device(device)
     if eval_fn is not None:
         _check_function(eval_fn)
     return current().evaluations.run_pending(Given(by_name, one, model, eval_fn, device))

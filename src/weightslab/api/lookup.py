@@ -53,9 +53,26 @@ def say_unknown_signals(session: Session, asked: Collection[str] | None, kind: K
         name for view in session.settled().views() for name in view.store.history.signal_names(kind)
     }
     for name in asked:
-        # One that is defined and has no value yet is no slip of the pen.
-        if name not in known and name not in session.signals.registry:
+        if name in known:
+            continue
+        definition = session.signals.registry.get(name)
+        if definition is None:
             _say(session, f"{kind} signal", name, known)
+        elif definition.subscribe_to is not None:
+            _say_waiting(session, definition.name, definition.subscribe_to)
+
+
+def _say_waiting(session: Session, name: str, source: str) -> None:
+    """Say that a dynamic signal has no values since what it subscribes to has none, either."""
+    kinds: tuple[Kind, ...] = ("sample", "instance", "global")
+    known = {
+        saved
+        for view in session.ledger.views()
+        for kind in kinds
+        for saved in view.store.history.signal_names(kind)
+    }
+    if source not in known and source not in session.signals.registry:
+        _say(session, f"signal that {name!r} waits for,", source, known)
 
 
 def say_unknown_hashes(session: Session, asked: Collection[str] | None) -> None:

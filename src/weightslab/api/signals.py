@@ -208,7 +208,7 @@ def signal(
     if callable(name):
         return signal()(name)
     named = None if name is None else checked_name(name)
-    source = None if subscribe_to is None else checked_name(subscribe_to)
+    source = None if subscribe_to is None else _source_name(subscribe_to)
     flags = {
         "include_history": check_flag(include_history, "include_history"),
         "include_history_metadata": check_flag(
@@ -239,8 +239,17 @@ def signal(
     return register
 
 
+def _source_name(subscribe_to: object) -> str:
+    if not isinstance(subscribe_to, str):
+        raise InputError(
+            f"subscribe_to is the name of one signal, such as the signal_name of a watched loss; "
+            f"got {subscribe_to!r:.60} ({type(subscribe_to).__name__})"
+        )
+    return checked_name(subscribe_to)
+
+
 def _function_name(function: Callable[..., Any]) -> str:
     name = getattr(function, "__name__", None)
-    if not isinstance(name, str):
+    if not isinstance(name, str) or name == "<lambda>":
         raise InputError(f"{function!r} has no name of its own: @wl.signal(name=...)")
     return name

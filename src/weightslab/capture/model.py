@@ -11,7 +11,15 @@ from weightslab.errors import InputError
 if TYPE_CHECKING:
     from weightslab.session import Session
 
-__all__ = ["watch_model"]
+__all__ = ["checked_device", "watch_model"]
+
+
+def checked_device(device: Any) -> torch.device:
+    """The device that is meant; raises `InputError` for what torch does not know."""
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"device={device!r} is no device of torch: {error}") from error
 
 
 def watch_model(

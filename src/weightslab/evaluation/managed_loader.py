@@ -55,6 +55,8 @@ class ManagedLoader:
         """Batches that were evaluated so far."""
         self.samples = 0
         """Samples in them."""
+        self.at_hand: int | None = None
+        """Samples of the batch that the function works on; None: it works on none."""
         self._progress = progress
         self._should_stop = should_stop
         self._deadline = deadline
@@ -76,13 +78,15 @@ class ManagedLoader:
         batches = iter(self.loader)
         try:
             for batch in batches:
+                self.at_hand = count_samples(batch)
                 yield batch
                 self.batches += 1
-                self.samples += count_samples(batch)
+                self.samples += self.at_hand
                 if self._progress is not None:
                     self._progress.advance()
                 self._check()
         finally:
+            self.at_hand = None
             _end(batches)
 
     def _check(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from weightslab.hyperparameters.changes import MISSING, Change
 from weightslab.hyperparameters.loaders import Resizable, resized
-from weightslab.hyperparameters.names import Meaning, Setting, meaning
+from weightslab.hyperparameters.names import Meaning, Setting, meaning, nearest
 from weightslab.hyperparameters.optimizers import Outcome, set_held, set_lr
 from weightslab.hyperparameters.schedulers import unwrapped
 from weightslab.hyperparameters.values import Refusal, Value, number, valid, worded
@@ -86,7 +86,9 @@ class Live:
         when = None if known is None else known.step
         try:
             if means is None:
-                raise _NoTakerError("nothing watched takes it")
+                near = nearest(key)
+                hint = "" if near is None else f" (did you mean {near!r}?)"
+                raise _NoTakerError(f"nothing watched takes it{hint}")
             after = valid(means.setting, change.after)
             before = self._before(key, means.setting, change)
             self._valid[key] = change.after

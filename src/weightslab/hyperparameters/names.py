@@ -20,6 +20,7 @@ the code that reads it.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from typing import Final, Literal
 
 from weightslab.queries.names import origin_spellings
 
-__all__ = ["Meaning", "Setting", "meaning"]
+__all__ = ["Meaning", "Setting", "meaning", "nearest"]
 
 Setting = Literal[
     "lr", "weight_decay", "momentum", "betas", "beta1", "beta2", "batch_size", "is_training"
@@ -115,6 +116,20 @@ def meaning(
     if setting in _WITH_MODEL:
         generic |= {"model"}
     return _addressed(setting, prefix, names, generic)
+
+
+def nearest(key: str) -> str | None:
+    """The name of a setting that the last part of a key may be a slip of the pen for.
+
+    Example:
+        >>> from weightslab.hyperparameters.names import nearest
+        >>> nearest("optimizer.lrr"), nearest("epochs")
+        ('lr', None)
+    """
+    *_, last = [quoted or plain for quoted, plain in _PART.findall(key)] or [""]
+    if _plain(last) in _SPELLINGS:  # `model.is_training` is a value like any other
+        return None
+    return next(iter(difflib.get_close_matches(_plain(last), _SPELLINGS, n=1, cutoff=0.75)), None)
 
 
 def _addressed(

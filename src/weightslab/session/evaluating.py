@@ -56,10 +56,11 @@ def evaluate(session: Session, controller: Controller, request: Request, given: 
     step = session.training.step
     batches = _batches(session, request, given)
     is_watched = getattr(batches, "weightslab", None) is not None
-    buffer = Buffer((lambda: _batch_size(session)) if is_watched else lambda: 1)
     progress = Progress(f"evaluating {request.loader_name}", _length(batches))
+    managed = _managed(controller, request, batches, progress)
+    buffer = Buffer((lambda: _batch_size(session)) if is_watched else lambda: managed.at_hand)
     controller.begin(step, progress)
-    _pass(session, controller, request, given, batches, buffer, progress)
+    _pass(session, given, managed, buffer, progress)
     reason = controller.publishes()
     if reason is not None:  # a function that catches everything does not end before its end
         raise EvaluationCancelled(reason)
@@ -71,27 +72,27 @@ def evaluate(session: Session, controller: Controller, request: Request, given: 
     return Outcome(request, "done", results=results, marker=marker)
 
 
-def _pass(
-    session: Session,
-    controller: Controller,
-    request: Request,
-    given: Given,
-    batches: Iterable[Any],
-    buffer: Buffer,
-    progress: Progress,
-) -> None:
-    from weightslab.evaluation.isolation import isolated  # torch
-    from weightslab.evaluation.runner import run_pass
-
-    timeout_s, registry = request.timeout_s, session.registry
-    eval_fn = given.eval_fn or session.evaluations.eval_fn
-    managed = ManagedLoader(
+def _managed(
+    controller: Controller, request: Request, batches: Iterable[Any], progress: Progress
+) -> ManagedLoader:
+    timeout_s = request.timeout_s
+    return ManagedLoader(
         batches,
         total=progress.total,
         progress=progress,
         should_stop=controller.should_stop,
         deadline=None if timeout_s is None else time.monotonic() + timeout_s,
     )
+
+
+def _pass(
+    session: Session, given: Given, managed: ManagedLoader, buffer: Buffer, progress: Progress
+) -> None:
+    from weightslab.evaluation.isolation import isolated  # torch
+    from weightslab.evaluation.runner import run_pass
+
+    registry = session.registry
+    eval_fn = given.eval_fn or session.evaluations.eval_fn
     model = _model(session, given, needed=eval_fn is None)
     with (
         isolated((*registry.models.values(), model), registry.signals.values()),
