@@ -36,6 +36,11 @@ class Training:
         if session.mode == "w" and (stopped or session.tuning.is_ahead):
             session.naming.refresh()
 
+    def begin_epoch(self) -> None:
+        """A training loader is about to be iterated: a batch size edited by now counts for it."""
+        if not (self._session.recording.is_diverted or self._session.control.is_inside()):
+            self._session.tuning.take(at_once=True)
+
     def step_by_hand(self) -> int | None:
         """A value comes in a loop without an optimizer; the step of it, in an evaluation."""
         session = self._session
