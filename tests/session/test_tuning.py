@@ -103,13 +103,32 @@ def test_an_edit_is_applied_at_the_next_safe_point_and_shown() -> None:
 
 
 def test_the_script_itself_edits_the_handle() -> None:
-    """`hp.lr = ...` in the loop is an edit as any other, within a quarter of a second."""
+    """`hp.lr = ...` in the loop is an edit as any other, and counts from the next step on."""
     training = Training()
-    training.run()
-    training.hp.lr = 0.4
-    wait_until(lambda: training.run() or training.lr == 0.4)
-    assert edits() == [{"lr": [0.1, 0.4]}]
+    rates = []
+
+    def on_batch(number: int) -> None:
+        training.hp.lr = [0.1, 0.4, 0.4, 0.2][number]
+        rates.append((training.lr, wl.get_current_experiment_hash()))
+
+    training.run(on_batch)
+    assert [rate for rate, _ in rates] == [0.1, 0.1, 0.4, 0.4]
+    assert len({name for _, name in rates[:2]}) == len({name for _, name in rates[2:]}) == 1
+    assert edits() == [{"lr": [0.1, 0.4]}, {"lr": [0.4, 0.2]}]  # a loader's end is a safe point
     assert entries("hyperparameters")[0].actor == "training"
+
+
+def test_a_counter_among_the_hyperparameters_is_said_and_takes_few_entries() -> None:
+    """What changes with every step opens no hash with every step, and the last value counts."""
+    training = Training()
+    for _ in range(10):
+        training.run(lambda _: training.hp.update(note=training.hp.note + "a"))
+    assert 16 <= len(edits()) < 30
+    assert [message for message in said() if "'note' change with every step" in message]
+    edit(lr=0.2)
+    training.run()
+    assert edits()[-1]["lr"] == [0.1, 0.2]
+    assert edits()[-1]["note"][1] == training.hp.note
 
 
 def test_a_take_is_one_entry_of_the_journal_with_step_and_actor() -> None:
@@ -435,12 +454,16 @@ def test_a_file_of_hyperparameters_edits_the_training_and_keeps_no_pause(tmp_pat
 def test_an_evaluation_that_was_asked_for_finds_the_hash_of_what_was_edited() -> None:
     """Changes first, then the new hash, then what is done at the safe point, then the wait."""
     training = Training()
+    data = TensorDataset(torch.randn(4, 3), torch.zeros(4, dtype=torch.long))
+    wl.watch_or_edit(DataLoader(data, batch_size=2), flag="data", loader_name="val")
     training.run()
+    former = hashes()
     edit(lr=0.2)
-    current().control.pause("evaluation")
+    current().evaluations.request("val", by="client")
     thread = training.beside()
-    wait_until(lambda: wl.status()["waiting"])
-    assert len(hashes()) == 2
+    wait_until(lambda: wl.status()["waiting"] and len(hashes()) > 1)
+    assert hashes()[:1] == former
+    assert len(set(hashes())) == 2
     wl.resume()
     finish(thread)
     assert len(hashes()) == 2
