@@ -155,7 +155,9 @@ def test_copying_disturbs_no_reader() -> None:
     assert errors == []
 
 
-@pytest.mark.parametrize(("obj", "said"), [(3, "got int"), ([1], "got list"), (Adam, "got type")])
+@pytest.mark.parametrize(
+    ("obj", "said"), [(3, "got int"), ([1], "got list"), (Adam, "got the class Adam.*structured")]
+)
 def test_what_is_no_set_of_hyperparameters(obj: Any, said: str) -> None:
     """The error names what is expected and what came."""
     with pytest.raises(InputError, match=f"path of a YAML file, {said}"):

@@ -179,6 +179,32 @@ def test_a_loop_that_saves_by_hand_takes_edits_too() -> None:
     assert hashes() == [first, wl.get_current_experiment_hash()]
 
 
+def test_secrets_stay_out_of_the_journal_and_the_status() -> None:
+    """What a key calls a secret is `***` wherever it would be kept or shown."""
+    training = Training({"lr": 0.1, "wandb": {"api_key": "old"}, "users": [{"password": "p1"}]})
+    training.run()
+    training.hp.wandb.api_key = "new"
+    training.hp.users[0].password = "p2"
+    training.run()
+    assert edits() == [
+        {
+            "wandb.api_key": ["***", "***"],
+            "users": [[{"password": "***"}], [{"password": "***"}]],
+        }
+    ]
+    assert edited("wandb.api_key")["requested"] == "***"
+    assert not [message for message in said() if "new" in message or "p2" in message]
+
+
+def test_a_folder_that_is_named_too_late_is_said_once() -> None:
+    """One edit, one notice."""
+    training = Training({"lr": 0.1, "experiment_name": "a"})
+    training.run()
+    training.hp.experiment_name = "b"
+    training.run()
+    assert len([message for message in said() if "experiment_name" in message]) == 1
+
+
 def test_listeners_hear_of_what_was_applied() -> None:
     """On the training thread, after the objects have it; one that raises costs nothing."""
     heard: list[Any] = []
@@ -386,10 +412,12 @@ def test_a_switch_that_is_fixed_stays_and_is_said() -> None:
 
 @pytest.mark.parametrize("value", ["off", 0, None])
 def test_a_switch_that_is_neither_is_not_applied(value: Any) -> None:
-    """Only true and false are understood; training goes on."""
+    """Only true and false are understood: a client hears it at once, and training goes on."""
     training = Training()
+    with pytest.raises(wl.WeightsLabError, match="is_training: expected true or false"):
+        edit(is_training=value)
     with pytest.warns(wl.WeightsLabWarning, match="expected true or false"):
-        training.run(lambda number: edit(is_training=value) if number == 1 else None)
+        training.run(lambda _: training.hp.update(is_training=value))
     assert wl.status()["step"] == 4
 
 

@@ -36,7 +36,8 @@ def hyperparameters_handle(obj: Any, *, defaults: Mapping[str, Any] | None = Non
     if not isinstance(obj, (Mapping, DictConfig)):
         raise InputError(
             f"hyperparameters are a dict, an OmegaConf DictConfig or the path of a YAML file, got "
-            f"{type(obj).__qualname__}; for an argparse.Namespace give vars(args)"
+            f"{_named(obj)}; for an argparse.Namespace give vars(args), and for a dataclass "
+            f"OmegaConf.structured(it)"
         )
     if defaults is not None and not isinstance(defaults, (Mapping, DictConfig)):
         raise InputError(f"defaults is a dict, got {type(defaults).__qualname__}")
@@ -50,6 +51,10 @@ def hyperparameters_handle(obj: Any, *, defaults: Mapping[str, Any] | None = Non
     except (OmegaConfBaseException, ValueError) as error:
         raise InputError(f"these hyperparameters cannot be kept: {error}") from error
     return handle
+
+
+def _named(obj: Any) -> str:
+    return f"the class {obj.__name__}" if isinstance(obj, type) else type(obj).__qualname__
 
 
 def _created(mapping: Mapping[Any, Any]) -> DictConfig:

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 from weightslab.hyperparameters.changes import MISSING, Change
 from weightslab.hyperparameters.loaders import Resizable, resized
-from weightslab.hyperparameters.names import Meaning, Setting, meaning, nearest
+from weightslab.hyperparameters.names import FOLDER_KEYS, Meaning, Setting, meaning, nearest
 from weightslab.hyperparameters.optimizers import Outcome, set_held, set_lr
 from weightslab.hyperparameters.schedulers import unwrapped
+from weightslab.hyperparameters.secrets import veiled
 from weightslab.hyperparameters.values import Refusal, Value, number, valid, worded
 
 __all__ = ["Live", "Standing", "Watched"]
@@ -98,12 +99,12 @@ class Live:
             applied, when = change.after, step
         except _NoTakerError as error:
             why = f"{error}; code that reads it from the handle sees it"
-            self._say((key, str(error)), f"hyperparameter {key}: {why}")
+            if key not in FOLDER_KEYS:  # of which the session says more
+                self._say((key, str(error)), f"hyperparameter {key}: {why}")
         except Refusal as error:
             why = str(error)
-            self._say(
-                (key, why), f"hyperparameter {key} = {worded(change.after)} is not applied: {why}"
-            )
+            value = "" if change.after is MISSING else f" = {worded(change.after)}"
+            self._say((key, why), f"hyperparameter {key}{value} is not applied: {why}")
         except Exception as error:  # noqa: BLE001  # objects of the user's; others are edited still
             why = f"{type(error).__name__}: {error}"
             self._say((key, why), f"hyperparameter {key} is not applied, for an error: {why}")
@@ -208,8 +209,8 @@ class Live:
         if why is None and any(map(_waits, loaders)):
             applied, why = former, "from the next epoch on"
         return {
-            "requested": _shown(standing.requested),
-            "applied": _shown(applied),
+            "requested": veiled(key, _shown(standing.requested)),
+            "applied": veiled(key, _shown(applied)),
             "step": standing.step,
             "why": why,
         }

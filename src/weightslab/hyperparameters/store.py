@@ -20,6 +20,7 @@ from weightslab.hyperparameters.handle import (
     resolved_tree,
 )
 from weightslab.hyperparameters.mould import Edit, mould, tried
+from weightslab.hyperparameters.names import FOLDER_KEYS
 from weightslab.hyperparameters.paths import tree_of
 from weightslab.hyperparameters.watcher import POLL_S, Watcher
 from weightslab.notices import Notices
@@ -35,8 +36,6 @@ Listener = Callable[[dict[str, Change]], object]
 _PATIENCE_S = 2.0
 """How long an edit waits for the training thread at least, before it is made without it."""
 _LONGEST_S = 60.0
-_FIXED = frozenset({"root_log_dir", "experiment_name"})
-"""What names the run folder."""
 
 
 class Hyperparameters:
@@ -176,7 +175,7 @@ class Hyperparameters:
         return tuple(makers) or ("training",)
 
     def _say_too_late(self, changes: Mapping[str, Change]) -> None:
-        for key in _FIXED & changes.keys():
+        for key in FOLDER_KEYS & changes.keys():
             if self._started():
                 self.notices.warn_once(
                     ("hyperparameter too late", key),

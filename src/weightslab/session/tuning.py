@@ -16,6 +16,7 @@ from weightslab.errors import WeightsLabError
 from weightslab.hyperparameters.changes import MISSING, Change
 from weightslab.hyperparameters.live import IS_TRAINING, Live
 from weightslab.hyperparameters.loaders import Resizable
+from weightslab.hyperparameters.secrets import veiled
 from weightslab.hyperparameters.store import Hyperparameters
 from weightslab.hyperparameters.values import text_of
 from weightslab.ledger import Ledger
@@ -243,8 +244,11 @@ class _Budget:
 
 
 def _as_json(changes: Mapping[str, Change]) -> str:
-    """Changes as `{dotted key: [before, after]}`, in strict JSON."""
-    pairs = {key: [_plain(one.before), _plain(one.after)] for key, one in changes.items()}
+    """Changes as `{dotted key: [before, after]}`, in strict JSON; secrets as `***`."""
+    pairs = {
+        key: [_plain(veiled(key, one.before)), _plain(veiled(key, one.after))]
+        for key, one in changes.items()
+    }
     return json.dumps(pairs, default=text_of)
 
 
