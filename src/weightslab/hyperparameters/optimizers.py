@@ -46,8 +46,8 @@ def set_lr(optimizer: Any, before: float | None, after: float) -> Outcome:
     that is `before` becomes `after` to the last bit. A rate held as a tensor is filled in
     place. Where `before` is None or 0, a group's first learning rate becomes `after`, and
     its present one keeps its proportion to that; groups whose rates were all 0 are equal
-    afterwards (after an edit to 0, see `Asleep`). Where every group has `after` already, the script was there first and nothing
-    is changed.
+    afterwards (what an edit made 0 comes back by `Asleep`). Where every group has `after`
+    already, the script was there first and nothing is changed.
 
     What is a bound of its own stays: `eta_min` of the cosine schedulers, `min_lr` and `eps`
     of `ReduceLROnPlateau`. A schedule that counts on them differs from the factor by as much.
