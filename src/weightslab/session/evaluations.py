@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
-from weightslab.errors import EvaluationCancelled, StateError, UnknownOptionError
+from weightslab.errors import EvaluationCancelled, ReadOnlyError, StateError, UnknownOptionError
 from weightslab.evaluation.controller import Controller, Taker
 from weightslab.evaluation.modes import held_modes
 from weightslab.evaluation.publish import enter
@@ -66,8 +65,14 @@ class Evaluations:
 
         Raises:
             UnknownOptionError: no such loader is watched.
+            ReadOnlyError: the session only looks at its folder.
             StateError: the session is closed.
         """
+        if self._session.mode == "r":
+            raise ReadOnlyError(
+                "an evaluation is recorded, and this session only looks at its folder: open it "
+                'with mode="w" to evaluate'
+            )
         name = self._known(loader_name)
         if by == "script":
             self._note(first=True)
