@@ -16,6 +16,8 @@ __all__ = ["eval_fn", "request_evaluation", "run_pending_evaluation"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+_NOT_GIVEN = object()
+
 
 def request_evaluation(
     loader_name: str, tags: Iterable[str] | str | None = None, *, timeout: float | None = None
@@ -145,7 +147,7 @@ def eval_fn(function: Function) -> Function: ...
 def eval_fn() -> Callable[[Function], Function]: ...
 
 
-def eval_fn(function: Any = None) -> Any:
+def eval_fn(function: Any = _NOT_GIVEN) -> Any:
     """Let this function evaluate, in place of the default one; the last decorated one does.
 
     It is called with one argument, a loader whose batches are those of the loader that was
@@ -166,7 +168,7 @@ def eval_fn(function: Any = None) -> Any:
         ...         ...
     """
     guard_worker("eval_fn")
-    if function is None:
+    if function is _NOT_GIVEN:
         return eval_fn
     _check_function(function)
     current().evaluations.eval_fn = function
