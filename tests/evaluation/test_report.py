@@ -79,3 +79,20 @@ def test_a_terminal_without_a_dash_gets_a_minus(monkeypatch: pytest.MonkeyPatch)
     say("a — b")
     stream.flush()
     assert stream.buffer.getvalue() == b"a - b\n"  # type: ignore[attr-defined]
+
+
+def test_letters_that_a_terminal_lacks_do_not_cost_the_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are shown by their numbers."""
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    say("'v\u00e5l' — 1")
+    stream.flush()
+    assert stream.buffer.getvalue() == b"'v\\xe5l' - 1\n"  # type: ignore[attr-defined]
+
+
+def test_an_error_of_many_lines_takes_one() -> None:
+    """A loader's worker sends a traceback along."""
+    said = line(outcome("failed", error="OSError: broken\nTraceback:\n  File"))
+    assert said.endswith("failed — OSError: broken")

@@ -46,6 +46,33 @@ def test_a_loop_with_slow_steps_is_not_over_between_two_of_them() -> None:
     assert underway.is_quiet(13.1)
 
 
+def test_several_values_of_one_step_do_not_hide_its_pace() -> None:
+    """A step of five seconds that saves twenty values at its end is a slow step."""
+    underway = Underway(2.0, never)
+    for start in (0.0, 5.0, 10.0):
+        for value in range(20):
+            underway.sign(start + value / 1000)
+    assert not underway.is_quiet(24.9)
+
+
+def test_a_pause_does_not_hide_the_pace() -> None:
+    """Whoever waits at a safe point looks up often, and then the slow steps go on."""
+    underway = Underway(2.0, never)
+    underway.sign(0.0)
+    underway.sign(5.0)
+    for tenth in range(1, 100):
+        underway.stays(5.0 + tenth / 10)
+    assert not underway.is_quiet(29.8) and underway.is_quiet(30.0)
+
+
+def test_a_training_stands_still_when_no_value_was_saved_for_long() -> None:
+    """An open epoch, and a thread that waits at a safe point, do not matter."""
+    underway, iterator = Underway(2.0, lambda: 10.0), Iterator()
+    underway.begin(weakref.ref(iterator))
+    underway.sign(11.9)
+    assert not underway.is_still(11.9) and underway.is_still(12.0)
+
+
 def test_a_long_break_is_no_pace() -> None:
     """Ten minutes between two trainings do not make the second one look slow."""
     underway = Underway(2.0, never)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,13 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import weightslab as wl
 from tests.session.evaluated import SAMPLES, Training, curve, finished, journal, wait_until
-from weightslab.errors import InputError, StateError, UnknownOptionError, WeightsLabWarning
+from weightslab.errors import (
+    InputError,
+    ReadOnlyError,
+    StateError,
+    UnknownOptionError,
+    WeightsLabWarning,
+)
 from weightslab.session import current
 
 
@@ -588,6 +595,14 @@ def test_a_request_that_means_nothing_is_refused(arguments: Any, said: str) -> N
     assert state()["pending"] == []
 
 
+def _yields(loader: Any) -> Any:
+    yield from loader
+
+
+async def _later(loader: Any) -> None:
+    list(loader)
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -597,12 +612,54 @@ def test_a_request_that_means_nothing_is_refused(arguments: Any, said: str) -> N
         (lambda: wl.run_pending_evaluation(eval_fn=3), "function"),  # type: ignore[arg-type]
         (lambda: wl.eval_fn(3), "function"),  # type: ignore[type-var]
         (lambda: wl.eval_fn(int), "function"),
+        (lambda: wl.eval_fn(_yields), "without yield or async"),
+        (lambda: wl.eval_fn(_later), "without yield or async"),
+        (lambda: wl.eval_fn(lambda: None), "one argument, the loader"),
+        (lambda: wl.eval_fn()(lambda loader, model: None), "one argument, the loader"),
+        (lambda: wl.run_pending_evaluation(model=nn.Linear), "model"),
     ],
 )
 def test_what_cannot_evaluate_is_refused(call: Callable[[], object], said: str) -> None:
     """At the call, where the user is."""
     with pytest.raises(InputError, match=said):
         call()
+
+
+def test_a_function_may_be_decorated_with_brackets() -> None:
+    """Both spellings mean the same, as those of wl.signal do."""
+
+    @wl.eval_fn()
+    def evaluate(loader: Any) -> None:
+        pass
+
+    assert current().evaluations.eval_fn is evaluate
+
+
+def test_a_session_that_only_looks_refuses_at_the_call(tmp_path: Path) -> None:
+    """It has nowhere to record what an evaluation finds; nothing waits."""
+    with wl.Session(tmp_path):
+        wl.save_signals({"loss": [1.0]}, ["a"], step=0)
+    with wl.Session(tmp_path, mode="r"):
+        wl.watch_or_edit([(1.0, "a")], flag="data", loader_name="val")
+        with pytest.raises(ReadOnlyError, match='mode="w"'):
+            wl.request_evaluation("val")
+        assert state()["pending"] == []
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [([], "there is no model"), (["G", "D"], "'G', 'D'.*model=.*@wl.eval_fn")]
+)
+def test_where_no_model_is_the_one_the_error_says_what_to_do(names: list[str], said: str) -> None:
+    """None is watched, or several with names of their own."""
+    for name in names:
+        wl.watch_or_edit(nn.Linear(4, 3), flag="model", obj_name=name)
+    wl.watch_or_edit(nn.CrossEntropyLoss(reduction="none"), flag="loss", signal_name="loss")
+    wl.watch_or_edit([(torch.ones(4), 0)], flag="data", loader_name="val")
+    request = wl.request_evaluation("val")
+    with pytest.warns(WeightsLabWarning):
+        assert wl.run_pending_evaluation()
+    error = finished(request).error
+    assert error is not None and re.search(said, error)
 
 
 def test_a_closed_session_refuses_and_says_what_it_leaves_undone(tmp_path: Path) -> None:

@@ -297,7 +297,7 @@ def test_a_training_that_goes_on_in_another_thread_is_found_there() -> None:
         assert finished(wl.request_evaluation("val_loader")).state == "done"
         seen = training.steps
         wait_until(lambda: training.steps > seen)
-        assert not current().evaluations.reads_ahead
+        assert not current().evaluations.where.reads_ahead
 
 
 def test_the_worker_works_as_the_training_thread_is_set() -> None:

@@ -69,7 +69,8 @@ def status() -> dict[str, Any]:
 def keep_serving(timeout: float | None = None) -> None:
     """Keep the process alive, so that it goes on answering and doing what it is asked for.
 
-    A safe point of its own: pending evaluations and edits happen here.
+    A safe point of its own: pending evaluations and edits happen here, except while a training
+    is under way on another thread, which has its own.
 
     Args:
         timeout: seconds after which the call returns; None: until Ctrl-C, which ends the

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from weightslab.api.arguments import check_name
 from weightslab.errors import InputError
@@ -14,6 +15,8 @@ from weightslab.session.evaluating import Given
 __all__ = ["eval_fn", "request_evaluation", "run_pending_evaluation"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_NOT_GIVEN = object()
 
 
 def request_evaluation(
@@ -43,6 +46,7 @@ def request_evaluation(
 
     Raises:
         UnknownOptionError: no such loader is watched.
+        ReadOnlyError: the session was opened with mode="r".
         InputError: tags without a tag in them, or a timeout that is no number above 0.
         WorkerProcessError: called inside a DataLoader worker.
 
@@ -124,7 +128,7 @@ def run_pending_evaluation(
                 f"loaders is a loader, or loaders by name; got {type(loader).__name__} "
                 f"{loader!r:.60}, which gives no batches"
             )
-    if model is not None and not callable(model):
+    if model is not None and (not callable(model) or isinstance(model, type)):
         raise InputError(f"model is an nn.Module, or a function of the inputs; got {model!r:.60}")
     if device is not None:
         from weightslab.capture.model import checked_device  # torch
@@ -135,7 +139,15 @@ def run_pending_evaluation(
     return current().evaluations.run_pending(Given(by_name, one, model, eval_fn, device))
 
 
-def eval_fn(function: Function) -> Function:
+@overload
+def eval_fn(function: Function) -> Function: ...
+
+
+@overload
+def eval_fn() -> Callable[[Function], Function]: ...
+
+
+def eval_fn(function: Any = _NOT_GIVEN) -> Any:
     """Let this function evaluate, in place of the default one; the last decorated one does.
 
     It is called with one argument, a loader whose batches are those of the loader that was
@@ -144,7 +156,8 @@ def eval_fn(function: Function) -> Function:
     random numbers are as before when the function has returned.
 
     Raises:
-        InputError: what is decorated cannot be called.
+        InputError: what is decorated cannot be called with a loader, or is a generator or a
+            coroutine, whose lines would not run.
         WorkerProcessError: called inside a DataLoader worker.
 
     Example:
@@ -155,15 +168,29 @@ def eval_fn(function: Function) -> Function:
         ...         ...
     """
     guard_worker("eval_fn")
+    if function is _NOT_GIVEN:
+        return eval_fn
     _check_function(function)
     current().evaluations.eval_fn = function
     return function
 
 
 def _check_function(function: object) -> None:
-    if not callable(function) or isinstance(function, type):
+    late = inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function)
+    if not callable(function) or isinstance(function, type) or late:
         raise InputError(
             f"an evaluation function is a function of one argument, the loader; got "
             f"{type(function).__name__} {function!r:.60}: write @wl.eval_fn above "
-            f"`def evaluate(loader): ...`"
+            f"`def evaluate(loader): ...`, without yield or async"
         )
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some of what is written in C does not say
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise InputError(
+            f"an evaluation function is called with one argument, the loader, and this one takes "
+            f"{signature}: {error}"
+        ) from None

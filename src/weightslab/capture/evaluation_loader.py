@@ -93,14 +93,14 @@ def _holders(ledger: Ledger, tags: Sequence[str] | None) -> tuple[str, Rows | No
     if isinstance(tags, str):
         raise InputError(f"tags= takes a list of tags: [{tags!r}]")
     known = [*ledger.tags(), *ledger.categories()]
-    if not known:
-        raise InputError(
-            f"no sample has a tag yet, so none holds {', '.join(map(repr, tags))}: tag some with "
-            f"wl.tag_samples, or evaluate without tags"
-        )
     found: list[Rows] = []
     for tag in tags:
         rows = ledger.edit.holders(tag_name(tag, known))
+        if rows is None and not known:  # nor has another process one, whose tags are not in it
+            raise InputError(
+                f"no sample has a tag yet, so none holds {', '.join(map(repr, tags))}: tag some "
+                f"with wl.tag_samples, or evaluate without tags"
+            )
         if rows is None:
             raise UnknownOptionError("tag", tag, known)
         found.append(rows)

@@ -53,7 +53,7 @@ def pause(source: Source) -> None:
     if source.ledger is not None:
         try:
             if source.options.is_training:
-                source.session.evaluations.draws()
+                source.session.evaluations.where.draws()
                 source.session.safe_point()
             elif source.is_registered:
                 source.session.evaluations.controller.sign()

@@ -65,10 +65,9 @@ def _after_step(
     if session is None or torch.compiler.is_compiling() or _skipped(optimizer):
         return
     session.clock.advance(watched[1])
-    evaluations = session.evaluations
-    evaluations.stepped()
+    session.evaluations.where.stepped()
     trains = any(_trains(loader) for loader in session.registry.loaders.values())
-    if trains and not evaluations.reads_ahead:
+    if trains and not session.evaluations.where.reads_ahead:
         return  # the training loader does what follows before its next batch
     try:
         session.safe_point()

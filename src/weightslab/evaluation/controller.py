@@ -35,6 +35,7 @@ class Extent(Protocol):
 class _Running:
     request: Request
     thread: int
+    taker: Taker
     step: int | None = None
     extent: Extent | None = None
     stop: str | None = None
@@ -137,10 +138,10 @@ class Controller:
         """Training is here: wait while another thread evaluates."""
         me = threading.get_ident()
         with self._changed:
-            self.underway.sign(self._now())
+            self.underway.stays(self._now())
             while self._running is not None and self._running.thread != me:
                 self._changed.wait(_LOOK_S)
-                self.underway.sign(self._now())
+                self.underway.stays(self._now())
 
     def iterates(self, iteration: Callable[[], object]) -> None:
         """An epoch of training begins; `iteration` gives its iterator while that is held."""
@@ -155,6 +156,7 @@ class Controller:
     def loop_calls(self) -> None:
         """A loop calls `run_pending_evaluation`: from now on it takes, and no safe point."""
         self._loop_takes = True
+        self.sign()
         self.stand_aside()
 
     def take(self, taker: Taker) -> Request | None:
@@ -163,7 +165,7 @@ class Controller:
             if not self._waiting or self._running is not None or not self._may(taker):
                 return None
             request = self._waiting.popleft()
-            self._running = _Running(request, threading.get_ident())
+            self._running = _Running(request, threading.get_ident(), taker)
             return request
 
     def _may(self, taker: Taker) -> bool:
@@ -174,6 +176,16 @@ class Controller:
             now, asked_at = self._now(), self._waiting[0].requested_at
             return now - asked_at >= self.underway.quiet_s and self.underway.is_quiet(now)
         return True
+
+    def is_quiet(self) -> bool:
+        """Whether no training is under way."""
+        with self._changed:
+            return self.underway.is_quiet(self._now())
+
+    def is_still(self) -> bool:
+        """Whether nobody was seen to save values for a while: a paused training stands still."""
+        with self._changed:
+            return self.underway.is_still(self._now())
 
     def begin(self, step: int | None, extent: Extent) -> None:
         """The pass that runs speaks of a step, and says in `extent` how far it is."""
@@ -201,6 +213,8 @@ class Controller:
             if running is not None:
                 seen = self._snapshot(running)
                 outcome = replace(outcome, step=seen.step, done=seen.done, total=seen.total)
+                if running.taker != "worker":
+                    self.underway.stays(self._now())
             self._outcomes.append(outcome)
             self._moved_at = self._now()
             self._changed.notify_all()

@@ -20,16 +20,20 @@ def line(outcome: Outcome) -> str:
     where = "" if outcome.step is None else f" @ step {outcome.step}"
     head = f"[WeightsLab] Evaluation {outcome.request.loader_name!r}{where}"
     if outcome.state != "done":
-        return f"{head} {outcome.state} — {outcome.error}"
+        # One line: the error of a loader's worker holds a whole traceback.
+        why = next(iter((outcome.error or "").splitlines()), "")
+        return f"{head} {outcome.state} — {why}"
     shown = ", ".join(f"{name}={value:.4f}" for name, value in outcome.results.items())
     return f"{head} — {shown or 'no values were recorded'}"
 
 
 def say(text: str) -> None:
-    """Print a line to stdout, whatever stdout is: none, closed, full, or without a dash."""
+    """Print a line to stdout, whatever stdout is: none, closed, full, or of few letters."""
     stream = sys.stdout
     with contextlib.suppress(Exception):
         try:
             print(text, file=stream, flush=True)
         except UnicodeEncodeError:
-            print(text.replace("—", "-"), file=stream, flush=True)
+            letters = getattr(stream, "encoding", None) or "ascii"
+            shown = text.replace("—", "-").encode(letters, "backslashreplace").decode(letters)
+            print(shown, file=stream, flush=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 __all__ = ["Underway"]
 
 _GAPS = 8
+_BURST_S = 0.05
 _PACE_S = 20.0
 _PATIENCE = 3.0
 
@@ -16,8 +17,9 @@ class Underway:
     """Signs of life of a training, and how long none of them means that it is over.
 
     A loop with slow steps gives signs rarely: it is not over before three of its longest
-    recent gaps have passed (gaps up to 20 s count: a longer one was a break). Nor is it
-    while somebody holds an unfinished iterator of a training loader. Not safe for threads:
+    recent gaps have passed (gaps up to 20 s count: a longer one was a break; and those from
+    50 ms: several values of one step are no pace). Nor is it while somebody holds an
+    unfinished iterator of a training loader. Not safe for threads:
     the owner's lock guards it.
 
     Args:
@@ -35,8 +37,12 @@ class Underway:
     def sign(self, now: float) -> None:
         """Training was seen: a safe point, a batch, a call of the loop."""
         gap = now - self._signed_at
-        if gap <= _PACE_S:
+        if _BURST_S <= gap <= _PACE_S:
             self._gaps.append(gap)
+        self._signed_at = now
+
+    def stays(self, now: float) -> None:
+        """Training is still where it was seen: it waits, or was held up, which is no pace."""
         self._signed_at = now
 
     def begin(self, iteration: Callable[[], object]) -> None:
@@ -52,5 +58,12 @@ class Underway:
         """Whether no training is under way."""
         if any(held() is not None for held in self._iterations):
             return False
-        silence = max(self.quiet_s, _PATIENCE * max(self._gaps, default=0.0))
-        return now - max(self._signed_at, self._saved_at()) >= silence
+        return now - max(self._signed_at, self._saved_at()) >= self._silence_s
+
+    def is_still(self, now: float) -> bool:
+        """Whether no value was saved for so long that nobody is in the middle of a step."""
+        return now - self._saved_at() >= self._silence_s
+
+    @property
+    def _silence_s(self) -> float:
+        return max(self.quiet_s, _PATIENCE * max(self._gaps, default=0.0))

@@ -27,6 +27,7 @@ class Control:
         """Called with verb ("pause", "resume"), reason and actor of each that changed something."""
         self._inside: set[int] = set()
         """Threads that stand at a safe point, or evaluate: they do not enter a second one."""
+        self._ended = False
         self.waiting = False
         """Whether the training thread waits at a safe point now."""
         self.last_safe_point = float("-inf")
@@ -62,6 +63,12 @@ class Control:
         for one in gone:
             self.heard("resume", one, actor)
         return bool(gone)
+
+    def end(self) -> None:
+        """Let nobody wait from now on, whatever pauses: there is nobody left who would resume."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
 
     def wake(self) -> None:
         """Let whoever waits at a safe point look for errands."""
@@ -105,7 +112,7 @@ class Control:
         self, errands: Callable[[], None], let_go: Callable[[], bool], timeout_s: float | None
     ) -> None:
         end = None if timeout_s is None else self._now() + timeout_s
-        while not let_go():
+        while not (self._ended or let_go()):
             left = _LOOK_S if end is None else min(_LOOK_S, end - self._now())
             with self._changed:
                 if (end is None and not self._reasons) or left <= 0:

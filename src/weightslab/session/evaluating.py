@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from weightslab.errors import EvaluationCancelled, InputError, StateError
+from weightslab.errors import EvaluationCancelled, EvaluationError, InputError, StateError
 from weightslab.evaluation.buffer import Buffer
 from weightslab.evaluation.controller import Controller
 from weightslab.evaluation.managed_loader import ManagedLoader
@@ -131,14 +131,19 @@ def _batches(session: Session, request: Request, given: Given) -> Iterable[Any]:
 
 def _model(session: Session, given: Given, *, needed: bool) -> Any:
     """The model to evaluate; None where a function of the user's knows its own."""
-    if given.model is not None or not (needed or session.registry.models):
-        return given.model
+    if given.model is not None or not session.registry.models:
+        return given.model  # where there is none, the pass says so
     try:
         return session.model
     except StateError:
-        if needed:
-            raise
-        return None
+        if not needed:
+            return None
+        several = ", ".join(map(repr, session.registry.models))
+        raise EvaluationError(
+            f"of the models {several} none is called 'model', so which one to evaluate is not "
+            f"known: name one so, give it (wl.run_pending_evaluation(model=...)), or say how to "
+            f"evaluate with @wl.eval_fn"
+        ) from None
 
 
 def _batch_size(session: Session) -> int | None:

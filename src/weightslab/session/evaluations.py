@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Literal
 
-from weightslab.errors import EvaluationCancelled, StateError, UnknownOptionError
+from weightslab.errors import EvaluationCancelled, ReadOnlyError, StateError, UnknownOptionError
 from weightslab.evaluation.controller import Controller, Taker
 from weightslab.evaluation.modes import held_modes
 from weightslab.evaluation.publish import enter
 from weightslab.evaluation.report import line, say
 from weightslab.evaluation.request import Actor, Outcome, Request
+from weightslab.evaluation.whereabouts import Whereabouts
 from weightslab.evaluation.worker import Worker
 from weightslab.queries.names import origin_spellings
 from weightslab.session import slot
@@ -49,10 +49,7 @@ class Evaluations:
         """Names of loaders that a loop has brought along."""
         self._ambient: Ambient | None = None
         self._noted_at = float("-inf")
-        self._stepping: int | None = None
-        """The thread on which a watched optimizer stepped last."""
-        self._drawing: int | None = None
-        """The thread that drew a batch of a training loader last."""
+        self.where = Whereabouts()
 
     # -- asking ---------------------------------------------------------------
 
@@ -68,8 +65,14 @@ class Evaluations:
 
         Raises:
             UnknownOptionError: no such loader is watched.
+            ReadOnlyError: the session only looks at its folder.
             StateError: the session is closed.
         """
+        if self._session.mode == "r":
+            raise ReadOnlyError(
+                "an evaluation is recorded, and this session only looks at its folder: open it "
+                'with mode="w" to evaluate'
+            )
         name = self._known(loader_name)
         if by == "script":
             self._note(first=True)
@@ -128,33 +131,32 @@ class Evaluations:
     def errands(self, taker: Taker = "safe point") -> None:
         """A safe point: run what waits, if it is to be run here."""
         self.controller.stand_aside()
-        if taker == "safe point" and self._is_elsewhere():
-            return
-        self._note()
+        if taker == "safe point":
+            # Drawn ahead: while it is paused here, the others come to the end of their batches.
+            if self.where.steps_elsewhere or (
+                self.where.may_only_draw and not self.controller.is_still()
+            ):
+                return
+            self._note()
         while (request := self.controller.take(taker)) is not None:
-            self._run(request, Given())
+            beside = taker == "serving" and self.where.is_elsewhere
+            self._run(request, Given(), self._as_on_the_training_thread() if beside else None)
 
-    def stepped(self) -> None:
-        """A watched optimizer stepped on this thread: that is where training is."""
-        self._stepping = threading.get_ident()
+    def is_beside_training(self) -> bool:
+        """Whether a training is under way, and on other threads than this one alone."""
+        return self.where.is_elsewhere and not self.controller.is_quiet()
 
-    def draws(self) -> None:
-        """A batch of a training loader is drawn on this thread."""
-        self._drawing = threading.get_ident()
-
-    @property
-    def reads_ahead(self) -> bool:
-        """Whether batches are drawn on a thread where no training stands still meanwhile."""
-        return None not in (self._stepping, self._drawing) and self._stepping != self._drawing
-
-    def _is_elsewhere(self) -> bool:
-        """Whether training is on another thread than this one."""
-        return self._stepping not in (None, threading.get_ident())
+    def saved_by_hand(self) -> None:
+        """A value came in a loop without a watched optimizer, which is all that shows it."""
+        self.where.saved()
+        self.controller.sign()
 
     def lets_go(self) -> bool:
         """Whether a paused thread is to pass its safe point, for what waits is not run there."""
         controller = self.controller
-        return controller.only_a_loop_takes or (self._is_elsewhere() and controller.has_waiting)
+        return controller.only_a_loop_takes or (
+            self.where.steps_elsewhere and controller.has_waiting
+        )
 
     def run_pending(self, given: Given) -> bool:
         """Run the oldest request on this thread; whether one was started, whatever came of it."""

@@ -147,7 +147,8 @@ class Session:
     def close(self) -> None:
         """Write everything out and let the folder go. A second call does nothing.
 
-        Signals that are still to be computed are: for a minute at most.
+        Signals that are still to be computed are: for a minute at most. A training that
+        goes on in another thread is no longer paused, and its values are not recorded.
         """
         own = self.process_id == os.getpid()
         try:
@@ -157,6 +158,7 @@ class Session:
                 self.evaluations.close()
                 self.signals.close()
         finally:
+            self.control.end()
             with self._lock:
                 self._closed = True
                 ledger = self._ledger

@@ -30,6 +30,7 @@ class Training:
         session = self._session
         if session.control.is_inside() or session.recording.is_diverted:
             return
+        session.evaluations.controller.sign()
         self._begin_step()
         session.control.stop(self.errands, session.evaluations.lets_go)
         if session.mode == "w":
@@ -45,6 +46,8 @@ class Training:
         session = self._session
         if session.recording.is_diverted:
             return self.step
+        if Firing.current() is None:
+            session.evaluations.saved_by_hand()
         # Inside a batch of a watched loader, the loader's own safe point has passed; and what
         # a signal saves is no step of the training.
         if session.mode == "w" and session.batches.current is None and Firing.current() is None:
@@ -56,6 +59,8 @@ class Training:
     def errands(self, taker: Taker = "safe point") -> None:
         """What the training thread does between two steps, and while it is paused."""
         session = self._session
+        if taker == "serving" and session.evaluations.is_beside_training():
+            return  # it has safe points of its own, and is in the middle of a step
         session.tuning.take()
         if session.evaluations.controller.has_waiting:
             session.naming.refresh()  # what it finds stands under what is applied
