@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from weightslab.ledger import Ledger
 from weightslab.ledger.ids.ids import IdStore
-from weightslab.maintenance.check import check
+from weightslab.maintenance.check import check, open_tree
 
 RANGES = st.tuples(st.integers(0, 30), st.integers(0, 30)).map(lambda ends: range(*sorted(ends)))
 SUBSETS = st.lists(st.integers(0, 30), max_size=15).map(lambda some: np.array(some, np.int64))
@@ -84,7 +84,7 @@ def test_places_survive_closing(tmp_path: Path, flushed: str, renamed: bool) -> 
     again.ids.unname(mine)
     assert again.ids.name(int(mine[0])) == "train/5"
     again.close()
-    assert not check(tmp_path).findings
+    assert not check(open_tree(tmp_path)).report.findings
 
 
 def test_an_id_that_another_datasets_sample_says_stays_its_own(tmp_path: Path) -> None:
