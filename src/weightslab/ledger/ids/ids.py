@@ -261,7 +261,7 @@ class IdStore:
         """Rows of `names`, made where they are missing and given `origin`. int32 [len(names)]."""
         with self._lock:
             rows = [self.find(name) for name in names]
-            fresh = list(dict.fromkeys(n for n, row in zip(names, rows, strict=True) if row is None))
+            fresh = list(dict.fromkeys(n for n, r in zip(names, rows, strict=True) if r is None))
             if fresh:
                 self._log({"op": "names", "start": self._count, "names": fresh}, b"")
                 self._apply_names(self._count, fresh)
