@@ -128,7 +128,7 @@ class Naming:
                 base.spoken.add(index)
                 base.named.add(found)
                 if found != row:
-                    if self.ids.own_name(row) is None and row not in base.named:
+                    if self._is_empty(row):
                         left.append(row)
                     base.rows[index] = found
                     base.moves += 1
@@ -143,6 +143,12 @@ class Naming:
                 self._left.extend(left)
             self._stamp(indices, given)
         return np.array(rows, np.int32)
+
+    def _is_empty(self, row: int) -> bool:
+        """Whether only the place of a sample made a row: no name, and nobody saved by hand."""
+        ids = self.ids
+        known = ids.own_name(row) is not None or ids.places.of(row) is not None
+        return not known and row not in self.base.named
 
     def _stamp(self, indices: list[int], given: Sequence[str | int]) -> None:
         needed = max(indices) + 1

@@ -165,7 +165,7 @@ class Source:
             for source in (*sources(self.session), self)
             if any(id(base) in mine for base in source.bases)
         }
-        known = {block.origin for block in ledger.ids.blocks()}
+        known = ledger.ids.registered()
         for source in sorted(
             sharing.values(),
             key=lambda one: (one.name not in known, not one.options.is_training, one.name),

@@ -76,6 +76,11 @@ class Controller:
 
     # -- asking ---------------------------------------------------------------
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is taken into the queue any more."""
+        return self._closed is not None
+
     def ask(
         self,
         loader_name: str,

@@ -272,15 +272,11 @@ class Ledger:
     def register(self, origin: str, indices: range | npt.NDArray[np.int64]) -> Rows:
         """Rows of the samples `indices` of a dataset that is called `origin`. int32 [n].
 
-        What was edited as "<origin>/<index>" before the dataset was known, here or by
-        another process, applies now.
+        What was saved or edited as "<origin>/<index>" before the dataset was known is of its
+        sample: here the row is the same, and what another process edited applies now.
         """
         rows = self.ids.block(origin, indices)
         self._others.look()
-        for name, placeholder in self.ids.placeholders(origin).items():
-            row = self.ids.in_block(name)
-            if row is not None:
-                self.edit.adopt(placeholder, row)
         return rows
 
     def append_samples(

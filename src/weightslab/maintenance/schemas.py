@@ -46,6 +46,9 @@ _FIXED: dict[str, dict[str, pa.DataType]] = {
     "tags": {"row": pa.int32(), "sample_id": pa.string(), "discarded": pa.bool_()},
     "signals": {"row": pa.int32(), "sample_id": pa.string(), "annotation_id": pa.int32()},
 }
+_OPTIONAL: dict[str, dict[str, pa.DataType]] = {"ids": {"place": pa.string()}}
+"""Columns that are there where there is something to say in them."""
+
 _NAMED: dict[str, tuple[str, tuple[pa.DataType, ...]]] = {
     "tags": ("tag:", (pa.bool_(), pa.string())),
     "signals": ("signals//", (pa.float64(),)),
@@ -69,6 +72,8 @@ def complaint(content: str, schema: pa.Schema) -> str | None:
         return None
     prefix, types = _NAMED.get(content, ("", ()))
     names = schema.names
+    optional = _OPTIONAL.get(content, {})
+    expected = {**expected, **{name: optional[name] for name in names if name in optional}}
     if len(set(names)) < len(names):
         return "two columns have one name"
     for name, kind in expected.items():

@@ -32,6 +32,8 @@ PAUSE: Literal["evaluation"] = "evaluation"
 
 _NOTE_S = 0.25
 
+_CLOSED = "this session is closed: make a new one with wl.Session(...)"
+
 
 class Evaluations:
     """Takes requests from any thread, and runs one at a time.
@@ -73,12 +75,14 @@ class Evaluations:
                 "an evaluation is recorded, and this session only looks at its folder: open it "
                 'with mode="w" to evaluate'
             )
+        if self.controller.is_closed:  # and holds no loader any more
+            raise StateError(_CLOSED)
         name = self._known(loader_name)
         if by == "script":
             self._note(first=True)
         request = self.controller.ask(name, tags, by=by, timeout_s=timeout_s)
         if request is None:
-            raise StateError("this session is closed: make a new one with wl.Session(...)")
+            raise StateError(_CLOSED)
         self._follow()
         self._session.control.wake()
         self.worker.wake()

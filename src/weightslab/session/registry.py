@@ -51,6 +51,14 @@ class Registry:
         self.hyperparameters = handle
         self.version += 1
 
+    def let_go(self) -> None:
+        """Hold no loader any more: one that nobody else holds ends its workers at once.
+
+        Left to the cyclic garbage collector, a session that is gone would keep the workers
+        alive, and block for seconds on each of them wherever that happens to run.
+        """
+        self.loaders = {}
+
     def register_source(self, source: Source) -> None:
         """Let `source` attach as soon as somebody needs the ledger."""
         self._unattached.append(source)

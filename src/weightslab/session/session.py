@@ -162,6 +162,7 @@ class Session:
             with self._lock:
                 self._closed = True
                 ledger = self._ledger
+                self.registry.let_go()
             if ledger is not None and own:
                 ledger.close()
 

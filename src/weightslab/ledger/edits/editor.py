@@ -264,51 +264,6 @@ class Editor:
             if verb in _EDITS:
                 self._writer.announce(lsn)
 
-    def adopt(self, placeholder: int, row: int) -> None:
-        """Give `row` the tags and discard of a placeholder, and free the placeholder's name.
-
-        A placeholder stands for an id that was edited before its sample appeared.
-        """
-        ids = self._store.ids
-        with self._store.lock:
-            old, new = np.array([placeholder], np.int32), np.array([row], np.int32)
-            self._others.move(placeholder, row)
-            held = self._held(placeholder)
-            for key, value, _ in held:
-                # What others have undone since is not done again.
-                if self._stands(key, placeholder, value):
-                    none = -1 if key.verb == "category" else 0
-                    self.enter(*key, value, new, np.array([none], np.int32), actor="user")
-            # Whoever reads the journal meanwhile never finds the id without its edits.
-            ids.rename(old, [f"placeholder/{placeholder}"])
-            for key, _, code in held:
-                nothing = None if key.verb == "category" else _text(False)
-                self.enter(*key, nothing, old, np.array([code], np.int32), actor="user")
-
-    def _held(self, row: int) -> list[tuple[Key, str, int]]:
-        """What this writer's edits gave a row: what it is, its value and code."""
-        samples = self._store.samples
-        flags = {DISCARD: samples.discarded}
-        flags |= {Key("tag", tag): column for tag, column in samples.tags.items()}
-        held = [
-            (key, _text(True), 1)
-            for key, column in flags.items()
-            if row < len(column) and column[row]
-        ]
-        for tag, category in samples.categories.items():
-            code = int(category.column(row + 1)[row])
-            if code >= 0:
-                held.append((Key("category", tag), category.categories[code], code))
-        return held
-
-    def _stands(self, key: Key, row: int, value: str) -> bool:
-        """Whether a row still is what this writer made it, in the eyes of all."""
-        merged = self._others.merged
-        column = None if merged is None else merged.columns.get(key)
-        if column is None:
-            return True
-        return bool(column.at(np.array([row], np.int32))[0] == column.code(value))
-
 
 def _counted(samples: int) -> str:
     """So many samples, in words."""

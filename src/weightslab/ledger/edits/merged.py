@@ -106,20 +106,6 @@ class MergedColumn:
         self.values = values
         self._recount()
 
-    def move(self, old: int, new: int) -> None:
-        """Let the row `new` be what `old` was, and `old` nothing any more."""
-        if old >= len(self._times) or self._times[old] == _NEVER:
-            return
-        need = max(old, new) + 1
-        self._times = grown(self._times, need, _NEVER)
-        self._writers = grown(self._writers, need, -1)
-        self.values = grown(self.values, need, self._nothing)
-        if self._times[new] < self._times[old]:
-            for column in (self._times, self._writers, self.values):
-                column[new] = column[old]
-        self._times[old], self.values[old] = _NEVER, self._nothing
-        self._recount()
-
     def _recount(self) -> None:
         if self._is_flag:
             self.count = int(np.count_nonzero(self.values))
@@ -170,11 +156,6 @@ class MergedEdits:
         column = self.column(Key("category", entry.name))
         for value in categories_of(entry.value):
             column.code(value)
-
-    def move(self, old: int, new: int) -> None:
-        """Let the row `new` be what `old` was."""
-        for column in self.columns.values():
-            column.move(old, new)
 
     def tags(self) -> list[str]:
         """Names of the boolean tags."""

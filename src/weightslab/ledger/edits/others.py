@@ -99,12 +99,6 @@ class Others:
         """Ids were made or renamed here: what waits for its sample may have it now."""
         self._ids_moved = True
 
-    def move(self, old: int, new: int) -> None:
-        """Let the row `new` be what `old` was. Called under the store's lock."""
-        if self.merged is not None:
-            self.merged.move(old, new)
-            self.version += 1
-
     # -- those of others ---------------------------------------------------------
 
     def tick(self) -> None:

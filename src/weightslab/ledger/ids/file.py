@@ -1,7 +1,8 @@
 """Sample ids as Parquet.
 
-A file holds new rows, and rows whose name or origins changed: of a row that stands
-in several files, the last one counts.
+A file holds new rows, and rows whose name, place or origins changed: of a row that stands
+in several files, the last one counts. A column "place" stands in those that speak of a row
+which was made by name and is a dataset's sample: readers that know none take it by its name.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 
 from weightslab.ledger.columns import arrow, arrow_bools, arrow_strings, column, flags, read_table
 from weightslab.ledger.history.segments import read_footer, write_parquet
+from weightslab.ledger.ids.blocks import grouped_places
 from weightslab.ledger.ids.ids import IdStore
 
 __all__ = ["id_strings", "load_ids", "write_ids"]
@@ -77,6 +79,9 @@ def write_ids(
         "named": arrow_bools(own),
         "origin_set": arrow(row_codes, pa.int32()),
     }
+    places = ids.single_places()
+    if places and not places.keys().isdisjoint(rows.tolist()):
+        columns["place"] = arrow_strings([places.get(row) for row in rows.tolist()])
     footer = {
         "lsn": lsn,
         "origin_sets": sets,
@@ -120,6 +125,8 @@ def load_ids(ids: IdStore, path: Path) -> int:
     ids.replay({"op": "unname", "rows": dropped}, b"")
     renamed = {row: name for row, name in names.items() if former.get(row) != name}
     ids.replay({"op": "rename", "rows": list(renamed), "names": list(renamed.values())}, b"")
+    if "place" in table.column_names:
+        _take_places(ids, rows, table.column("place"))
     codes = column(table, "origin_set", np.int32)
     for code in np.unique(codes).tolist():
         members = rows[codes == code].astype(np.int32)
@@ -133,3 +140,12 @@ def load_ids(ids: IdStore, path: Path) -> int:
     ids.changed.difference_update(changed[np.isin(changed, rows)].tolist())
     lsn: int = footer["lsn"]
     return lsn
+
+
+def _take_places(ids: IdStore, rows: npt.NDArray[np.int64], names: pa.ChunkedArray) -> None:
+    """Give rows the places that a file says, after their names."""
+    told = np.flatnonzero(pc.is_valid(names).to_numpy())
+    texts = names.take(arrow(told, pa.int64())).to_pylist()
+    for origin, (which, indices) in grouped_places(texts, range(len(texts))).items():
+        mine = rows[told[list(which)]].tolist()
+        ids.replay({"op": "place", "origin": origin, "rows": mine}, indices.tobytes())

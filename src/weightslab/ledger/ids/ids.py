@@ -2,13 +2,14 @@
 
 A row is named either on its own ("img_0042") or by its place in a block: the
 samples of one origin, "<origin>/<index>". A block is three numbers, so a
-million samples are registered without a million strings.
+million samples are registered without a million strings. Rows that had such a name
+before their dataset was known get their place then (`Places`).
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from threading import RLock
 from typing import Any
 
@@ -17,6 +18,9 @@ import numpy.typing as npt
 
 from weightslab.errors import InputError
 from weightslab.ledger.ids.blocks import Block, Indices, grouped_places, parsed_place
+from weightslab.ledger.ids.explicit import ExplicitNames
+from weightslab.ledger.ids.origins import OriginSets
+from weightslab.ledger.ids.places import Places
 from weightslab.types import Rows
 
 __all__ = ["IdStore"]
@@ -37,13 +41,10 @@ class IdStore:
         self._blocks: list[Block] = []
         self._starts: list[int] = []
         self._by_origin: dict[str, list[Block]] = {}
-        self._named: dict[int, str] = {}
-        self._rows: dict[str, int] = {}
-        self._folders: set[str] = set()
-        """What stands before a slash in explicit names: where "<origin>/<name>" may hide."""
-        self._origin_sets: list[tuple[str, ...]] = [()]
-        self._set_codes: dict[tuple[str, ...], int] = {(): 0}
-        self._codes = np.zeros(0, np.int32)
+        self.places = Places()
+        """Of rows that a dataset's samples had by hand before the dataset came."""
+        self._names = ExplicitNames()
+        self._origins = OriginSets()
         self.changed: set[int] = set()
         """Rows renamed or given an origin since they were last published."""
 
@@ -55,28 +56,26 @@ class IdStore:
     def find(self, name: str) -> int | None:
         """The row of a name, or None when nobody has it."""
         with self._lock:
-            row = self._rows.get(name)
-            return self._find_in_blocks(name) if row is None else row
+            row = self._names.rows.get(name)
+            return self._find_place(name) if row is None else row
 
-    def _find_in_blocks(self, name: str) -> int | None:
+    def _find_place(self, name: str) -> int | None:
         parsed = parsed_place(name)
         if parsed is None:
             return None
-        index = np.array([parsed[1]], np.int64)
-        for block in self._by_origin.get(parsed[0], ()):
-            found = int(block.rows_of(index)[0])
-            if found >= 0:
-                return found
-        return None
+        origin, index = parsed[0], np.array([parsed[1]], np.int64)
+        return next((int(row) for (row,) in self._by_place(origin, index) if row >= 0), None)
 
-    def in_block(self, name: str) -> int | None:
-        """The row whose place in a block the name says, also when it has another name."""
-        with self._lock:
-            return self._find_in_blocks(name)
+    def _by_place(self, origin: str, indices: Indices) -> Iterator[Indices]:
+        """Rows of indices of an origin, -1 for none: of each block, then of single places."""
+        for block in self._by_origin.get(origin, ()):
+            yield block.rows_of(indices)
+        if self.places:
+            yield self.places.rows_of(origin, indices)
 
     def find_named(self, name: str) -> int | None:
         """The row that was given this very name; blocks are not looked at."""
-        return self._rows.get(name)
+        return self._names.rows.get(name)
 
     def find_all(self, names: Sequence[str], *, under: str | None) -> list[int | None]:
         """Rows of names at once, None where nobody has this very name.
@@ -84,21 +83,20 @@ class IdStore:
         A name that is also known as "<under>/<name>" means that one.
         """
         with self._lock:
-            get = self._rows.get
-            if under is None or under not in self._folders:
+            get = self._names.rows.get
+            if under is None or under not in self._names.folders:
                 found = [get(name) for name in names]
             else:
                 found = [get(f"{under}/{name}", get(name)) for name in names]
-            if None in found and self._by_origin:
+            if None in found and (self._by_origin or self.places):
                 self._find_rest(names, found)
             return found
 
     def _find_rest(self, names: Sequence[str], found: list[int | None]) -> None:
-        """Fill in the rows of "<origin>/<index>" where `found` has none, block by block."""
+        """Fill in the rows of "<origin>/<index>" where `found` has none."""
         missing = [place for place, row in enumerate(found) if row is None]
         for origin, (where, wanted) in grouped_places(names, missing).items():
-            for block in self._by_origin.get(origin, ()):
-                rows = block.rows_of(wanted)
+            for rows in self._by_place(origin, wanted):
                 if len(where) == len(found) and rows.min() >= 0:
                     found[:] = rows.tolist()
                     return
@@ -109,12 +107,14 @@ class IdStore:
     def name(self, row: int) -> str:
         """The id of a row."""
         with self._lock:
-            named = self._named.get(row)
+            named = self._names.of.get(row)
+            if named is None:
+                named = self.places.name(row)
             if named is not None:
                 return named
             if not 0 <= row < self._count:
                 raise InputError(f"row {row} does not exist: this ledger has {self._count} samples")
-            block = self._blocks[bisect.bisect_right(self._starts, row) - 1]
+            block = self._block_of(row)
             return f"{block.origin}/{block.index_at(row)}"
 
     def names(self, rows: Rows) -> list[str]:
@@ -123,10 +123,19 @@ class IdStore:
             return [self.name(row) for row in rows.tolist()]
 
     def index_of(self, row: int) -> int | None:
-        """Dataset index that a row was made for; None for a row made by name alone."""
+        """Dataset index that a row stands for; None for a row that only has a name."""
         with self._lock:
-            block = self._blocks[bisect.bisect_right(self._starts, row) - 1]
-            return None if block.origin is None else block.index_at(row)
+            place = self._place_of(row)
+            return None if place is None else place[1]
+
+    def _place_of(self, row: int) -> tuple[str, int] | None:
+        block = self._block_of(row)
+        if block.origin is None:
+            return self.places.of(row)
+        return block.origin, block.index_at(row)
+
+    def _block_of(self, row: int) -> Block:
+        return self._blocks[bisect.bisect_right(self._starts, row) - 1]
 
     def blocks(self) -> list[Block]:
         """Every block, in row order."""
@@ -134,18 +143,31 @@ class IdStore:
             return list(self._blocks)
 
     def own_name(self, row: int) -> str | None:
-        """The explicit name of a row; None when it goes by its block."""
-        return self._named.get(row)
+        """The explicit name of a row; None when it goes by its place."""
+        return self._names.of.get(row)
 
     def named_rows(self) -> dict[int, str]:
-        """Copy of every explicit name by row."""
+        """The name of every row that does not go by its block."""
         with self._lock:
-            return dict(self._named)
+            return {**self.places.names(), **self._names.of}
+
+    def single_places(self) -> dict[int, str]:
+        """The place of every row that has one outside of a block, as a name."""
+        with self._lock:
+            return self.places.names()
+
+    def registered(self) -> set[str]:
+        """Origins of which some sample is known by its place."""
+        with self._lock:
+            return {*self._by_origin, *self.places.origins()}
 
     # -- making ----------------------------------------------------------
 
     def block(self, origin: str, indices: range | Indices) -> Rows:
-        """Rows of the samples `indices` of `origin`, made where they are missing. int32 [n]."""
+        """Rows of the samples `indices` of `origin`, made where they are missing. int32 [n].
+
+        A row that somebody made as "<origin>/<index>" is that sample's.
+        """
         with self._lock:
             if isinstance(indices, range) and indices.step == 1:
                 rows = self._block_range(origin, indices)
@@ -166,15 +188,15 @@ class IdStore:
             ):
                 start = block.start + wanted.start - block.first
                 return np.arange(start, start + len(wanted), dtype=np.int32)
-        if known:
+        if known or origin in self._names.folders or origin in self.places.origins():
             return self._block_indices(origin, np.arange(wanted.start, wanted.stop, dtype=np.int64))
         return self._append_block(origin, len(wanted), wanted.start, None)
 
     def _block_indices(self, origin: str, wanted: Indices) -> Rows:
         rows = np.full(len(wanted), -1, np.int64)
-        for block in self._by_origin.get(origin, []):
-            found = block.rows_of(wanted)
+        for found in self._by_place(origin, wanted):
             rows = np.where(rows < 0, found, rows)
+        rows[rows < 0] = self._named_places(origin, wanted[rows < 0])
         missing = wanted[rows < 0]
         if len(missing):
             dense = int(missing[-1]) - int(missing[0]) + 1 == len(missing)
@@ -183,6 +205,37 @@ class IdStore:
             )
             rows[rows < 0] = made
         return rows.astype(np.int32)
+
+    def _named_places(self, origin: str, wanted: Indices) -> Indices:
+        """Rows that have the names of places that nobody holds; they hold them from now on.
+
+        The sample of another dataset that says such an id keeps it: that place is then called
+        "<origin>/<origin>/<index>".
+        """
+        rows = np.full(len(wanted), -1, np.int64)
+        claimed: list[int] = []
+        for at, name in self._names.places(origin, wanted):
+            rows[at] = row = self._names.rows[name]
+            place = self._place_of(row)
+            if place is None:
+                claimed.append(at)
+            elif place[0] != origin:
+                rows[at] = int(self.add([f"{origin}/{name}"], origin)[0])
+        if claimed:
+            mine = rows[claimed].astype(np.int32)
+            indices = wanted[claimed]
+            op = {"op": "place", "origin": origin, "rows": mine.tolist()}
+            self._log(op, indices.tobytes())
+            self._apply_place(origin, mine, indices)
+            self.add_origin(mine, origin)
+        return rows
+
+    def _apply_place(self, origin: str, rows: Rows, indices: Indices) -> None:
+        for row, index in zip(rows.tolist(), indices.tolist(), strict=True):
+            self.places.put(origin, index, row)
+            if self._names.of.get(row) == f"{origin}/{index}":
+                self._names.drop(row)
+            self.changed.add(row)
 
     def _append_block(
         self, origin: str | None, count: int, first: int, indices: Indices | None
@@ -199,25 +252,20 @@ class IdStore:
         self._blocks.append(block)
         self._starts.append(block.start)
         self._count = block.start + block.count
-        if self._count > len(self._codes):
-            grown = np.zeros(max(self._count, 2 * len(self._codes), 1024), np.int32)
-            grown[: len(self._codes)] = self._codes
-            self._codes = grown
+        self._origins.grow(self._count)
         if block.origin is not None:
             self._by_origin.setdefault(block.origin, []).append(block)
-            self._codes[block.start : self._count] = self._set_code((block.origin,))
+            self._origins.begin(block.start, self._count, block.origin)
 
     def add(self, names: Sequence[str], origin: str | None) -> Rows:
         """Rows of `names`, made where they are missing and given `origin`. int32 [len(names)]."""
         with self._lock:
             rows = [self.find(name) for name in names]
-            fresh = list(
-                dict.fromkeys(name for name, row in zip(names, rows, strict=True) if row is None)
-            )
+            fresh = list(dict.fromkeys(n for n, r in zip(names, rows, strict=True) if r is None))
             if fresh:
                 self._log({"op": "names", "start": self._count, "names": fresh}, b"")
                 self._apply_names(self._count, fresh)
-                rows = [self._rows[n] if r is None else r for n, r in zip(names, rows, strict=True)]
+                rows = list(map(self.find, names))
             array = np.array(rows, np.int32).reshape(len(names))
             if origin is not None:
                 self.add_origin(array, origin)
@@ -226,15 +274,7 @@ class IdStore:
     def _apply_names(self, start: int, names: Sequence[str]) -> None:
         self._apply_block(Block(start, len(names), None))
         for offset, name in enumerate(names):
-            self._named[start + offset] = name
-            self._rows[name] = start + offset
-            self._note_folders(name)
-
-    def _note_folders(self, name: str) -> None:
-        slash = name.find("/")
-        while slash >= 0:
-            self._folders.add(name[:slash])
-            slash = name.find("/", slash + 1)
+            self._names.put(start + offset, name)
 
     # -- naming ----------------------------------------------------------
 
@@ -261,18 +301,13 @@ class IdStore:
 
     def _apply_rename(self, pairs: Sequence[tuple[int, str]]) -> None:
         for row, name in pairs:
-            former = self._named.get(row)
-            if former is not None and self._rows.get(former) == row:
-                del self._rows[former]
-            self._named[row] = name
-            self._rows[name] = row
-            self._note_folders(name)
+            self._names.put(row, name)
             self.changed.add(row)
 
     def unname(self, rows: Rows) -> None:
         """Let rows go by "<origin>/<index>" again; rows made by name keep it."""
         with self._lock:
-            named = [row for row in rows.tolist() if row in self._named]
+            named = [row for row in rows.tolist() if row in self._names.of]
             named = [row for row in named if self.index_of(row) is not None]
             if named:
                 self._log({"op": "unname", "rows": named}, b"")
@@ -280,48 +315,24 @@ class IdStore:
 
     def _apply_unname(self, rows: Sequence[int]) -> None:
         for row in rows:
-            former = self._named.pop(row, None)
-            if former is not None and self._rows.get(former) == row:
-                del self._rows[former]
+            self._names.drop(row)
             self.changed.add(row)
 
     # -- origins ---------------------------------------------------------
 
-    def _set_code(self, origins: tuple[str, ...]) -> int:
-        code = self._set_codes.get(origins)
-        if code is None:
-            code = self._set_codes[origins] = len(self._origin_sets)
-            self._origin_sets.append(origins)
-        return code
-
     def add_origin(self, rows: Rows, origin: str) -> None:
         """Put rows into an origin (a sample may be in several)."""
         with self._lock:
-            lacking = self._lacking(rows, origin)
+            lacking = self._origins.lacking(rows, origin)
             if len(lacking):
                 self._log({"op": "origin", "origin": origin}, lacking.tobytes())
-                self._apply_origin(lacking, origin)
+                self._origins.put(lacking, origin)
                 self.changed.update(lacking.tolist())
-
-    def _lacking(self, rows: Rows, origin: str) -> Rows:
-        codes = self._codes[rows]
-        holding = [code for code, names in enumerate(self._origin_sets) if origin in names]
-        if len(holding) == 1 and (codes == holding[0]).all():
-            return rows[:0]
-        return rows[~np.isin(codes, holding)]
-
-    def _apply_origin(self, rows: Rows, origin: str) -> None:
-        codes = self._codes[rows]
-        for code in np.unique(codes).tolist():
-            names = self._origin_sets[code]
-            if origin not in names:
-                self._codes[rows[codes == code]] = self._set_code((*names, origin))
 
     def unseen(self, rows: Rows) -> Rows:
         """Those of `rows` that belong to no origin yet."""
         with self._lock:
-            lacking: Rows = rows[self._codes[rows] == 0]
-            return lacking
+            return self._origins.unseen(rows)
 
     def leave(self, rows: Rows) -> None:
         """Take rows out of every origin: nobody is behind them, and no table shows them."""
@@ -330,30 +341,18 @@ class IdStore:
             self._apply_leave(rows)
 
     def _apply_leave(self, rows: Rows) -> None:
-        self._codes[rows] = 0
+        self._origins.clear(rows)
         self.changed.update(rows.tolist())
-
-    def placeholders(self, origin: str) -> dict[str, int]:
-        """Rows without an origin that were edited as "<origin>/..." before anybody saw them."""
-        with self._lock:
-            if origin not in self._folders:
-                return {}
-            prefix = f"{origin}/"
-            return {
-                name: row
-                for name, row in self._rows.items()
-                if name.startswith(prefix) and self._codes[row] == 0
-            }
 
     def origins_of(self, row: int) -> tuple[str, ...]:
         """Every origin of a row, the first one first; empty while nobody has seen it."""
         with self._lock:
-            return self._origin_sets[int(self._codes[row])]
+            return self._origins.of(row)
 
     def origin_codes(self) -> tuple[npt.NDArray[np.int32], list[tuple[str, ...]]]:
         """Code of each row, int32 [rows], and the set of origins behind each code."""
         with self._lock:
-            return self._codes[: self._count].copy(), list(self._origin_sets)
+            return self._origins.codes(self._count)
 
     # -- recovery --------------------------------------------------------
 
@@ -367,7 +366,7 @@ class IdStore:
             rows = np.arange(self._count, count, dtype=np.int32)
             self.changed.update(rows.tolist())
             self._apply_names(self._count, [f"lost/{row}" for row in rows.tolist()])
-            self._apply_origin(rows, "lost")
+            self._origins.put(rows, "lost")
 
     def replay(self, op: dict[str, Any], blob: bytes) -> bool:
         """Apply one logged change; False when `op` is none of ours."""
@@ -388,8 +387,10 @@ class IdStore:
             self._apply_rename(list(zip(op["rows"], op["names"], strict=True)))
         elif kind == "unname":
             self._apply_unname(op["rows"])
+        elif kind == "place":
+            self._apply_place(op["origin"], rows, np.frombuffer(blob, np.int64))
         elif kind == "origin":
-            self._apply_origin(rows, op["origin"])
+            self._origins.put(rows, op["origin"])
             self.changed.update(rows.tolist())
         elif kind == "leave":
             self._apply_leave(rows)
