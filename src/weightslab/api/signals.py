@@ -233,10 +233,29 @@ def signal(
         if not callable(function) or inspect.iscoroutinefunction(function):
             raise InputError(f"wl.signal decorates a function of one context, not {function!r}")
         own = checked_name(_function_name(function)) if named is None else named
-        current().signals.define(Signal(own, function, source, every=every, **flags))
+        _check_takes_one(function, own)
+        session = current()
+        session.signals.define(Signal(own, function, source, every=every, **flags))
+        if own in session.registry.signals:
+            session.signals.say_shared(own)
         return function
 
     return register
+
+
+def _check_takes_one(function: Callable[..., Any], name: str) -> None:
+    """Refuse what cannot be called with one argument, where it says what it takes."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some of what is written in C does not say
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise InputError(
+            f"the function of signal {name!r} is called with one argument, a wl.SignalContext, and "
+            f"takes {signature}: {error}"
+        ) from None
 
 
 def _source_name(subscribe_to: object) -> str:

@@ -140,7 +140,8 @@ class Evaluations:
 
     def draws(self) -> None:
         """A batch of a training loader is drawn on this thread."""
-        self._drawing = threading.get_ident()
+        if not self._session.signals.computes_here:
+            self._drawing = threading.get_ident()
 
     @property
     def reads_ahead(self) -> bool:
@@ -158,7 +159,7 @@ class Evaluations:
 
     def run_pending(self, given: Given) -> bool:
         """Run the oldest request on this thread; whether one was started, whatever came of it."""
-        if self._session.recording.is_diverted:
+        if self._session.recording.is_diverted or self._session.signals.computes_here:
             return False
         self._offered |= dict.fromkeys(given.loaders)
         self.controller.loop_calls()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from weightslab.errors import StateError
 from weightslab.evaluation.controller import Taker
 from weightslab.signals.firing import Firing
 
@@ -29,6 +30,8 @@ class Training:
         """
         session = self._session
         if session.control.is_inside() or session.recording.is_diverted:
+            return
+        if session.signals.computes_here:  # a batch that a signal draws is no step
             return
         self._begin_step(waits=True)
         stopped = self._is_stopped
@@ -56,7 +59,16 @@ class Training:
         session.evaluations.errands(taker)
 
     def keep_serving(self, timeout_s: float | None) -> None:
-        """Do errands on this thread for a while; None: until Ctrl-C."""
+        """Do errands on this thread for a while; None: until Ctrl-C.
+
+        Raises:
+            StateError: called in a dynamic signal.
+        """
+        if self._session.signals.computes_here:
+            raise StateError(
+                "wl.keep_serving does what belongs between two steps of the training, which goes "
+                "on beside a dynamic signal: call it where training is, or after it"
+            )
         with contextlib.suppress(KeyboardInterrupt):
             self._session.control.stop(
                 lambda: self.errands("serving"),
