@@ -51,11 +51,12 @@ def status() -> dict[str, Any]:
         `step` (updates completed), `paused` and `pause_reasons`, `waiting` (the training
         thread stands at a safe point), `signals` (batches of values that wait for them;
         batches `dropped` and values `failed`, by the name of the signal; `unheard`, the signals
-        whose subscription has met no value yet, and its name), `hyperparameters` once there
+        whose subscription has met no value yet, with its name), `hyperparameters` once there
         are any (their source; in `edits`, for each key that was edited, what is `requested`
-        and what `applied`, since which `step`, and `why` not), `evaluation` (`pending`, `running` with how many batches are `done` of `total`, `last` with its
-        results or its error), `notices` (number of each kind of event), and, once the run
-        folder is open, what `Ledger.status` says of it.
+        and what `applied`, since which `step`, and `why` not), `evaluation` (`pending`,
+        `running` with how many batches are `done` of `total`, `last` with its results or its
+        error), `notices` (number of each kind of event), and, once the run folder is open,
+        what `Ledger.status` says of it.
 
     Example:
         >>> import weightslab as wl

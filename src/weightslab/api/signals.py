@@ -176,6 +176,10 @@ def signal(
     slower for long, batches of values are dropped for them, said and counted. Without it the
     signal is **static**, computed from the sample itself by `compute_signals`.
 
+    A signal belongs to the current session, and to those that are entered within it
+    (`with wl.Session(...)`); `wl.reset()` forgets it. A dynamic one is computed beside the
+    training: it may read, tag, discard, save values and ask for evaluations, and runs none.
+
     Args:
         name: name of the signal, with or without the prefix `signals//`; None: that of the
             function. A name that is registered already is replaced.
@@ -192,7 +196,8 @@ def signal(
             list in which None means no value.
 
     Raises:
-        InputError: an option that cannot be meant, or a signal that would fire itself.
+        InputError: an option that cannot be meant, a signal that would fire itself, or a
+            function without a name, or that cannot be called with one argument.
         WorkerProcessError: called inside a DataLoader worker.
 
     Example:
