@@ -140,8 +140,7 @@ class Evaluations:
 
     def draws(self) -> None:
         """A batch of a training loader is drawn on this thread."""
-        if not self._session.signals.computes_here:
-            self._drawing = threading.get_ident()
+        self._drawing = threading.get_ident()
 
     @property
     def reads_ahead(self) -> bool:

@@ -29,9 +29,8 @@ class Training:
         and counted; the training that called never sees it.
         """
         session = self._session
-        if session.control.is_inside() or session.recording.is_diverted:
-            return
-        if session.signals.computes_here:  # a batch that a signal draws is no step
+        control, diverted = session.control, session.recording.is_diverted
+        if control.is_inside() or diverted or session.signals.computes_here:
             return
         self._begin_step(waits=True)
         stopped = self._is_stopped
