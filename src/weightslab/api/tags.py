@@ -251,11 +251,12 @@ def _rows(session: Session, sample_ids: Any) -> Rows:
     session.ledger.check_writable()
     rows, unknown = session.look_up(sample_ids)
     if unknown:
+        are = "is" if len(unknown) == 1 else "are"
         shown = ", ".join(map(repr, unknown[:3])) + (", ..." if len(unknown) > 3 else "")
         session.notices.forget("unknown ids")
         session.notices.warn_once(
             "unknown ids",
-            f"{len(unknown)} of the ids are not known yet ({shown}): "
+            f"{len(unknown)} of the ids {are} not known yet ({shown}): "
             f"the edit is kept for when they appear",
             count=len(unknown),
         )
