@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
@@ -373,8 +374,10 @@ def test_a_dataset_that_fails_says_so_and_what_was_computed_is_kept(workers: int
     """The error is the dataset's own; samples before it have their values."""
     wl.signal(name="first")(first)
     loader = DataLoader(Failing(20), 2, num_workers=workers)
-    with pytest.raises(OSError, match="the disk is gone"):
+    with pytest.raises(OSError, match="the disk is gone") as caught:
         wl.compute_signals(loader, "train")
+    assert multiprocessing.active_children() == []  # although the error still holds their iterator
+    assert caught.tb is not None
     assert values("first") == {f"train/{n}": n for n in range(6)}
 
 

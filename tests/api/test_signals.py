@@ -91,3 +91,68 @@ def test_what_a_static_signal_cannot_have(option: dict[str, Any]) -> None:
     """Options that mean nothing without a subscription say so."""
     with pytest.raises(InputError, match="name the signal whose values fire this one"):
         wl.signal(name="x", **option)
+
+
+def nothing() -> float:
+    return 1.0
+
+
+def of_two(ctx: Any, more: Any) -> float:
+    return 1.0
+
+
+def keyword(*, ctx: Any) -> float:
+    return 1.0
+
+
+class Measure:
+    def level(self, ctx: Any) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize("function", [nothing, of_two, keyword, Measure.level])
+def test_what_cannot_take_one_argument(function: Any) -> None:
+    """It is met where it is decorated, with what it takes, and not at its first value."""
+    with pytest.raises(InputError, match=r"'x' is called with one argument.*takes \("):
+        wl.signal(name="x", subscribe_to="loss")(function)
+    assert len(current().signals.registry) == 0
+
+
+def more(ctx: Any, scale: float = 2.0, *rest: Any, **options: Any) -> float:
+    return scale
+
+
+@pytest.mark.parametrize("function", [more, Measure().level, functools.partial(of_two, 1), float])
+def test_what_takes_one_argument_among_others(function: Any) -> None:
+    """Defaults, bound methods, partials and what does not say what it takes are functions too."""
+    assert wl.signal(name="x", subscribe_to="loss")(function) is function
+
+
+def watched(name: str) -> None:
+    wl.watch_or_edit(lambda values: values, flag="loss", signal_name=name)
+
+
+def test_a_signal_with_the_name_of_a_watched_one() -> None:
+    """Said once, whichever comes second: both would write one history."""
+    watched("first")
+    with pytest.warns(wl.WeightsLabWarning) as caught:
+        for _ in range(2):
+            wl.signal(name="signals//first", subscribe_to="other")(plain)
+    wl.signal(name="second", subscribe_to="other")(plain)
+    with pytest.warns(wl.WeightsLabWarning) as later_caught:
+        for _ in range(2):
+            watched("second")
+    assert ["'first' is both" in str(one.message) for one in caught] == [True]
+    assert ["'second' is both" in str(one.message) for one in later_caught] == [True]
+
+
+def test_a_subscription_that_met_no_value_shows_in_the_status() -> None:
+    """A slip of the pen waits for ever: its name stands there until a value comes."""
+    wl.signal(name="x", subscribe_to="train_los")(plain)
+    wl.signal(name="y", subscribe_to="x")(plain)
+    wl.signal(name="z", subscribe_to="train_loss", compute_every_n_steps=9)(plain)
+    wl.save_signals({"train_loss": [1.0]}, ["a"])
+    assert wl.status()["signals"]["unheard"] == {"x": "train_los", "y": "x"}
+    wl.save_signals({"train_los": [1.0]}, ["a"])
+    wl.history()
+    assert wl.status()["signals"]["unheard"] == {}

@@ -33,7 +33,7 @@ def test_a_thread_may_act_for_one_session() -> None:
 
 
 def test_what_it_enters_is_its_own() -> None:
-    """A session that such a thread enters, and leaves, is nobody else's unless theirs was too."""
+    """A session that such a thread enters, and leaves, is nobody else's."""
     session = wl.Session("own")
 
     def work() -> Any:
@@ -45,6 +45,20 @@ def test_what_it_enters_is_its_own() -> None:
     with wl.Session("other") as other:
         assert on_another_thread(work) == (True, True, True)
     session.close()
+
+
+def test_what_it_enters_moves_nobody() -> None:
+    """Also where its session is everybody's: who trains beside it writes where it did."""
+    session = current()
+
+    def work() -> Any:
+        with slot.acting(session):
+            with wl.Session("inner") as inner:
+                here, there = current() is inner, on_another_thread(current) is session
+            return here, there, current() is session, on_another_thread(current) is session
+
+    assert on_another_thread(work) == (True, True, True, True)
+    assert current() is session
 
 
 def test_it_ends_the_session_of_all() -> None:

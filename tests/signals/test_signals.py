@@ -253,6 +253,7 @@ def test_status_names_what_waits_and_what_failed() -> None:
         "waiting": 0,
         "dropped": {},
         "failed": {},
+        "unheard": {},
         "history_bytes": 0,
     }
 

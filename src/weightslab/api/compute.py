@@ -10,6 +10,7 @@ import numpy as np
 from weightslab.api.arguments import check_origin
 from weightslab.api.history import samples
 from weightslab.capture.items import Items
+from weightslab.errors import StateError
 from weightslab.isolation import preserved_rng
 from weightslab.ledger.log.records import Floats
 from weightslab.progress import Progress
@@ -38,10 +39,10 @@ def compute_signals(dataset_or_loader: Any, origin: str | None = None, signals: 
     sample table, without a point on the global curve, and fire the signals that subscribe
     to them. A progress bar shows on a terminal.
 
-    It can be called between two steps of a training, on the thread that trains: the random
-    numbers of torch, Python and numpy are as before, and the loader's own iterator goes on
-    where it was. (A generator that the dataset itself owns is drawn from, unless workers
-    read it.)
+    It can be called between two steps of a training, on the thread that trains, but not in a
+    dynamic signal: the random numbers of torch, Python and numpy are as before, and the
+    loader's own iterator goes on where it was. (A generator that the dataset itself owns is
+    drawn from, unless workers read it.)
 
     Args:
         dataset_or_loader: a watched loader, a DataLoader or a dataset. The samples have the
@@ -62,6 +63,7 @@ def compute_signals(dataset_or_loader: Any, origin: str | None = None, signals: 
         InputError: a dynamic signal, or none at all; something that is neither loader nor
             dataset; items that are whole batches.
         WorkerProcessError: called inside a DataLoader worker.
+        StateError: called in a dynamic signal.
         What the dataset raises comes out, as does Ctrl-C: values of the samples before are kept.
 
     Example:
@@ -78,6 +80,11 @@ def compute_signals(dataset_or_loader: Any, origin: str | None = None, signals: 
     guard_worker("compute_signals")
     check_origin(origin)
     session = current()
+    if session.signals.computes_here:
+        raise StateError(
+            "wl.compute_signals puts random numbers back where they were, and training draws some "
+            "beside a dynamic signal: call it where training is, between two of its steps"
+        )
     chosen = chosen_signals(session.signals.registry, signals)
     items = Items(session, dataset_or_loader, origin)
     kept = _Kept(session)

@@ -50,12 +50,13 @@ def status() -> dict[str, Any]:
     Returns:
         `step` (updates completed), `paused` and `pause_reasons`, `waiting` (the training
         thread stands at a safe point), `signals` (batches of values that wait for them;
-        batches `dropped` and values `failed`, by the name of the signal), `hyperparameters`
-        once there are any (their source; in `edits`, for each key that was edited, what is
-        `requested` and what `applied`, since which `step`, and `why` not), `evaluation`
-        (`pending`, `running` with how many batches are `done` of `total`, `last` with its
-        results or its error), `notices` (number of each kind of event), and, once the run
-        folder is open, what `Ledger.status` says of it.
+        batches `dropped` and values `failed`, by the name of the signal; `unheard`, the signals
+        whose subscription has met no value yet, with its name), `hyperparameters` once there
+        are any (their source; in `edits`, for each key that was edited, what is `requested`
+        and what `applied`, since which `step`, and `why` not), `evaluation` (`pending`,
+        `running` with how many batches are `done` of `total`, `last` with its results or its
+        error), `notices` (number of each kind of event), and, once the run folder is open,
+        what `Ledger.status` says of it.
 
     Example:
         >>> import weightslab as wl
@@ -78,6 +79,7 @@ def keep_serving(timeout: float | None = None) -> None:
 
     Raises:
         InputError: a timeout that is no number of seconds from 0.
+        StateError: called in a dynamic signal.
 
     Example:
         >>> import weightslab as wl

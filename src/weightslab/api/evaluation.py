@@ -101,7 +101,7 @@ def run_pending_evaluation(
     Returns:
         True when an evaluation ran, also when it failed or was cancelled meanwhile (it is
         reported as that, and nothing is raised): `continue` with the next batch. False when
-        none waited.
+        none waited, and in a dynamic signal, which is computed beside the training.
 
     Raises:
         InputError: `loaders` that are no loaders, a `model` or an `eval_fn` that cannot be

@@ -176,6 +176,10 @@ def signal(
     slower for long, batches of values are dropped for them, said and counted. Without it the
     signal is **static**, computed from the sample itself by `compute_signals`.
 
+    A signal belongs to the current session, and to those that are entered within it
+    (`with wl.Session(...)`); `wl.reset()` forgets it. A dynamic one is computed beside the
+    training: it may read, tag, discard, save values and ask for evaluations, and runs none.
+
     Args:
         name: name of the signal, with or without the prefix `signals//`; None: that of the
             function. A name that is registered already is replaced.
@@ -192,7 +196,8 @@ def signal(
             list in which None means no value.
 
     Raises:
-        InputError: an option that cannot be meant, or a signal that would fire itself.
+        InputError: an option that cannot be meant, a signal that would fire itself, or a
+            function without a name, or that cannot be called with one argument.
         WorkerProcessError: called inside a DataLoader worker.
 
     Example:
@@ -233,10 +238,29 @@ def signal(
         if not callable(function) or inspect.iscoroutinefunction(function):
             raise InputError(f"wl.signal decorates a function of one context, not {function!r}")
         own = checked_name(_function_name(function)) if named is None else named
-        current().signals.define(Signal(own, function, source, every=every, **flags))
+        _check_takes_one(function, own)
+        session = current()
+        session.signals.define(Signal(own, function, source, every=every, **flags))
+        if own in session.registry.signals:
+            session.signals.say_shared(own)
         return function
 
     return register
+
+
+def _check_takes_one(function: Callable[..., Any], name: str) -> None:
+    """Refuse what cannot be called with one argument, where it says what it takes."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some of what is written in C does not say
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise InputError(
+            f"the function of signal {name!r} is called with one argument, a wl.SignalContext, and "
+            f"takes {signature}: {error}"
+        ) from None
 
 
 def _source_name(subscribe_to: object) -> str:

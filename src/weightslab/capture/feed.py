@@ -48,9 +48,9 @@ def pause(source: Source) -> None:
     """The session's safe point, before each batch of a training loader.
 
     A batch of another one is no safe point, yet a sign that the script is at work; one of an
-    evaluation's own loader is neither.
+    evaluation's own loader is neither, and one that a signal draws beside the training.
     """
-    if source.ledger is not None:
+    if source.ledger is not None and not source.session.signals.computes_here:
         try:
             if source.options.is_training:
                 source.session.evaluations.where.draws()

@@ -85,9 +85,16 @@ class Items:
         Raises:
             InputError: items that cannot be fetched one by one.
         """
+        self._source.attach()
+        fetching = self._fetch()
+        try:
+            yield from self._chunks(fetching)
+        finally:
+            _let_go(fetching)
+
+    def _chunks(self, fetching: Iterator[Listed]) -> Iterator[Chunk]:
         source = self._source
-        source.attach()
-        for listed in self._fetch():
+        for listed in fetching:
             if listed.problem is not None:
                 raise InputError(f"the samples of {self.origin!r} cannot be read: {listed.problem}")
             self._say(listed)
@@ -151,6 +158,17 @@ class Items:
                 f"the collate function of {origin!r} did not take the items of a chunk "
                 f"({listed.aside}), so ids that its batches would show are not looked at",
             )
+
+
+def _let_go(fetching: Iterator[Listed]) -> None:
+    """End the workers now.
+
+    The traceback of an error holds the iterator, and where that is collected in a circle its
+    queues go first: torch then waits 5 seconds for each worker, at any moment of a training.
+    """
+    shut_down = getattr(fetching, "_shutdown_workers", None)
+    if shut_down is not None:
+        shut_down()
 
 
 def _loader_of(data: Any) -> DataLoader[Any]:

@@ -74,6 +74,8 @@ def watch_signal(
             f"got {_described(obj)}"
         )
     session.registry.register("signals", spec.name, watched)
+    if spec.name in session.signals.registry:
+        session.signals.say_shared(spec.name)
     listen(session, tap)
     return watched
 

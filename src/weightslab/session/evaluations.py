@@ -164,7 +164,7 @@ class Evaluations:
 
     def run_pending(self, given: Given) -> bool:
         """Run the oldest request on this thread; whether one was started, whatever came of it."""
-        if self._session.recording.is_diverted:
+        if self._session.recording.is_diverted or self._session.signals.computes_here:
             return False
         self._offered |= dict.fromkeys(given.loaders)
         self.controller.loop_calls()

@@ -54,14 +54,18 @@ def acting(session: Held) -> Iterator[None]:
 
 
 def swap(session: Held | None) -> Held | None:
-    """Make `session` the current one; gives the former."""
+    """Make `session` the current one; gives the former.
+
+    A thread that acts for a session enters another one for itself: those that train beside it
+    stay where they are. Only an end (None) is one for everybody.
+    """
     global _current  # noqa: PLW0603  # this module is what holds it
     with lock:
         own = _own.session
         if own is not None:
             _own.session = session
-            if _current is own:
-                _current = session
+            if session is None and _current is own:
+                _current = None
             return own
         former, _current = _current, session
     return former

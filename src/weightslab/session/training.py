@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from weightslab.errors import StateError
 from weightslab.evaluation.controller import Taker
 from weightslab.signals.firing import Firing
 
@@ -28,7 +29,8 @@ class Training:
         and counted; the training that called never sees it.
         """
         session = self._session
-        if session.control.is_inside() or session.recording.is_diverted:
+        control, diverted = session.control, session.recording.is_diverted
+        if control.is_inside() or diverted or session.signals.computes_here:
             return
         session.evaluations.controller.sign()
         self._begin_step()
@@ -67,7 +69,16 @@ class Training:
         session.evaluations.errands(taker)
 
     def keep_serving(self, timeout_s: float | None) -> None:
-        """Do errands on this thread for a while; None: until Ctrl-C."""
+        """Do errands on this thread for a while; None: until Ctrl-C.
+
+        Raises:
+            StateError: called in a dynamic signal.
+        """
+        if self._session.signals.computes_here:
+            raise StateError(
+                "wl.keep_serving does what belongs between two steps of the training, which goes "
+                "on beside a dynamic signal: call it where training is, or after it"
+            )
         with contextlib.suppress(KeyboardInterrupt):
             self._session.control.stop(
                 lambda: self.errands("serving"),

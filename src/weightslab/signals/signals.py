@@ -70,6 +70,14 @@ class Signals:
         """What functions raised, static ones too."""
         return self._dispatch.failures
 
+    @property
+    def computes_here(self) -> bool:
+        """Whether it is a dynamic signal's function that the calling thread is in.
+
+        Training goes on beside it: this is no place for what belongs between two of its steps.
+        """
+        return self._dispatch.on_signal_thread
+
     def define(self, signal: Signal) -> None:
         """Take up a definition, in place of the one that had its name.
 
@@ -78,6 +86,14 @@ class Signals:
         """
         self.registry.add(signal)
         self._subscribe()
+
+    def say_shared(self, name: str) -> None:
+        """Say that a signal has the name of something that is watched."""
+        self._notices.warn_once(
+            ("signal of two", name),
+            f"{name!r} is both a signal and something that is watched: what they record is one "
+            f"history. Give one of them another name, @wl.signal(name=...) or signal_name=",
+        )
 
     def inherit(self, former: Signals) -> None:
         """Take over the definitions of another session, beside those that are here."""
@@ -150,12 +166,21 @@ class Signals:
         dispatch.join(min(1.0, self.most_wait_s))
 
     def status(self) -> dict[str, Any]:
-        """How many batches wait, and what was dropped and failed, by the name of the signal."""
+        """How many batches wait; by the name of the signal what was dropped and failed.
+
+        `unheard` are those of which nothing has come yet that they subscribe to.
+        """
         dispatch = self._dispatch
         return {
             "waiting": dispatch.inbox.waiting,
             "dropped": dict(dispatch.inbox.dropped),
             "failed": dict(dispatch.failures.counts),
+            "unheard": {
+                signal.name: subscription.name
+                for subscription in dispatch.subscriptions.values()
+                if not subscription.has_heard
+                for signal in subscription.signals
+            },
             "history_bytes": sum(
                 layer.size_bytes
                 for subscription in dispatch.subscriptions.values()

@@ -31,6 +31,8 @@ class Subscription:
         self.signals: tuple[Signal, ...] = ()
         self.layers: Mapping[Kind, Layer] = {}
         """Kept while somebody reads history."""
+        self.has_heard = False
+        """Whether any value of that name has come."""
         self._steps = StepCount()
         self._throttled = False
 
@@ -63,6 +65,7 @@ class Subscription:
         chain: tuple[str, ...],
     ) -> Item | None:
         """What has to be done about values that were saved; None: nothing. Copies them."""
+        self.has_heard = True
         fires = self._firing(step)
         layer = self.layers.get(kind_of(rows, annotations))
         if not fires and layer is None:
