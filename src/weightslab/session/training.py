@@ -29,8 +29,7 @@ class Training:
         and counted; the training that called never sees it.
         """
         session = self._session
-        control, diverted = session.control, session.recording.is_diverted
-        if control.is_inside() or diverted or session.signals.computes_here:
+        if not self._is_here:
             return
         session.evaluations.controller.sign()
         self._begin_step()
@@ -40,8 +39,18 @@ class Training:
 
     def begin_epoch(self) -> None:
         """A training loader is about to be iterated: a batch size edited by now counts for it."""
-        if not (self._session.recording.is_diverted or self._session.control.is_inside()):
+        if self._is_here:
             self._session.tuning.take(at_once=True)
+
+    @property
+    def _is_here(self) -> bool:
+        """Whether this thread trains: it does no errand, evaluates nothing, computes no signal."""
+        session = self._session
+        return not (
+            session.control.is_inside()
+            or session.recording.is_diverted
+            or session.signals.computes_here
+        )
 
     def step_by_hand(self) -> int | None:
         """A value comes in a loop without an optimizer; the step of it, in an evaluation."""
