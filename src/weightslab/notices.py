@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import warnings
 from collections import Counter
@@ -11,6 +12,10 @@ from collections.abc import Hashable
 from weightslab.errors import WeightsLabWarning
 
 __all__ = ["Notices"]
+
+
+_INSIDE = frozenset({"contextlib", "torch", "weightslab"})
+"""Packages through which a call comes from a user's line to a notice."""
 
 
 class Notices:
@@ -35,7 +40,7 @@ class Notices:
                 self._messages[key] = message
         if first:
             with contextlib.suppress(WeightsLabWarning):
-                warnings.warn(message, WeightsLabWarning, stacklevel=3)
+                warnings.warn(message, WeightsLabWarning, stacklevel=_users_level())
 
     def forget(self, key: Hashable) -> None:
         """Let `key` be said again, after what caused it has passed."""
@@ -51,3 +56,13 @@ class Notices:
         """Every message that was said, in order."""
         with self._lock:
             return list(self._messages.values())
+
+
+def _users_level() -> int:
+    """The `stacklevel` of a warning that shows the user's line, not one of ours."""
+    level, frame = 2, sys._getframe(2)  # noqa: SLF001  # `inspect.stack` reads source files
+    while frame.f_back is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in _INSIDE:
+            break
+        level, frame = level + 1, frame.f_back
+    return level

@@ -53,6 +53,15 @@ def test_the_epoch_under_way_keeps_its_batches_and_its_length() -> None:
     assert sizes(loader) == [10, 10]
 
 
+def test_an_edit_between_two_epochs_counts_for_the_second() -> None:
+    """It is taken before the epoch's batches are drawn, not at its first safe point."""
+    hp = wl.watch_or_edit({"batch_size": 4}, flag="hyperparameters")
+    loader = watch(DataLoader(Numbers(20), batch_size=4))
+    assert sizes(loader) == [4] * 5
+    hp.batch_size = 10
+    assert sizes(loader) == [10, 10]
+
+
 def test_an_epoch_that_was_left_is_over() -> None:
     """After `break` the iterator is forgotten, and the size counts."""
     loader = watch(DataLoader(Numbers(20), batch_size=4))

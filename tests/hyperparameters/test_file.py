@@ -37,7 +37,10 @@ def _taken_up(source: YamlFile) -> tuple[Any, Any] | None:
 
 
 def test_a_version_is_taken_up_once(path: Path) -> None:
-    """What changed against the last good version, over the defaults; then nothing more."""
+    """What changed against the last good version, over the defaults; then nothing more.
+
+    A key that goes has its default again; one without keeps its value, which code reads.
+    """
     source = YamlFile(path, {"lr": 9, "wd": 3}, Notices())
     assert _taken_up(source) is None
     path.write_text("lr: 2\nmore: x\n")
@@ -45,7 +48,7 @@ def test_a_version_is_taken_up_once(path: Path) -> None:
     assert _taken_up(source) is None
     path.write_text("wd: 4\n")
     before = {"lr": 2, "wd": 3, "more": "x"}
-    assert _taken_up(source) == (before, {"lr": 9, "wd": 4})
+    assert _taken_up(source) == (before, {"lr": 9, "wd": 4, "more": "x"})
 
 
 def test_the_path_is_absolute_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +181,7 @@ def test_a_file_that_became_empty_is_no_version(path: Path) -> None:
     with pytest.raises(InputError, match=r"is empty: .*\{\} for none"):
         source.wanted(data)
     path.write_text("{}")
-    assert _taken_up(source) == ({"lr": 1}, {})
+    assert _taken_up(source) == ({"lr": 1}, {"lr": 1})
 
 
 def test_a_deleted_file(path: Path) -> None:

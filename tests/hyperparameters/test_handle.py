@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from tests.hyperparameters.support import Adam, Net
 from weightslab.errors import InputError
 from weightslab.hyperparameters.handle import (
     copied,
+    held_by,
     hyperparameters_handle,
-    plain_hyperparameters,
     raw_tree,
     resolved_tree,
 )
@@ -48,11 +49,28 @@ def test_defaults_with_links_and_mandatory_values() -> None:
     assert OmegaConf.is_missing(handle, "data")
 
 
-def test_plain_keys_are_text() -> None:
-    """What goes into the hash has text for keys; nothing, and other mappings, pass."""
-    assert plain_hyperparameters(OmegaConf.create({1: 2})) == {"1": 2}
-    assert plain_hyperparameters(None) is None
-    assert plain_hyperparameters({"a": 1}) == {"a": 1}
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda hp: hp.update(lr=1),
+        lambda hp: hp.update(new=None),
+        lambda hp: hp.adam.update(lr=True),
+        lambda hp: hp.betas.append(1),
+        lambda hp: hp.update(empty=[]),
+        lambda hp: hp.pop("lr"),
+        lambda hp: hp.net.adam.update(lr=0.3),
+    ],
+)
+def test_a_look_sees_that_somebody_wrote(write: Callable[[Any], None]) -> None:
+    """Whatever is written, other objects are held; and nothing else changes them."""
+    handle = OmegaConf.create(
+        {"lr": 0.1, "adam": {"lr": 1}, "betas": [0.9], "empty": {}, "link": "${lr}", "no": "???"}
+    )
+    handle.net = OmegaConf.structured(Net)
+    before = held_by(handle)
+    assert list(map(id, before)) == list(map(id, held_by(handle)))
+    write(handle)
+    assert list(map(id, before)) != list(map(id, held_by(handle)))
 
 
 @pytest.mark.parametrize("empty", [DictConfig(None), DictConfig("???"), OmegaConf.create({})])
@@ -137,7 +155,9 @@ def test_copying_disturbs_no_reader() -> None:
     assert errors == []
 
 
-@pytest.mark.parametrize(("obj", "said"), [(3, "got int"), ([1], "got list"), (Adam, "got type")])
+@pytest.mark.parametrize(
+    ("obj", "said"), [(3, "got int"), ([1], "got list"), (Adam, "got the class Adam.*structured")]
+)
 def test_what_is_no_set_of_hyperparameters(obj: Any, said: str) -> None:
     """The error names what is expected and what came."""
     with pytest.raises(InputError, match=f"path of a YAML file, {said}"):

@@ -103,13 +103,32 @@ def test_an_edit_is_applied_at_the_next_safe_point_and_shown() -> None:
 
 
 def test_the_script_itself_edits_the_handle() -> None:
-    """`hp.lr = ...` in the loop is an edit as any other, within a quarter of a second."""
+    """`hp.lr = ...` in the loop is an edit as any other, and counts from the next step on."""
     training = Training()
-    training.run()
-    training.hp.lr = 0.4
-    wait_until(lambda: training.run() or training.lr == 0.4)
-    assert edits() == [{"lr": [0.1, 0.4]}]
+    rates = []
+
+    def on_batch(number: int) -> None:
+        training.hp.lr = [0.1, 0.4, 0.4, 0.2][number]
+        rates.append((training.lr, wl.get_current_experiment_hash()))
+
+    training.run(on_batch)
+    assert [rate for rate, _ in rates] == [0.1, 0.1, 0.4, 0.4]
+    assert len({name for _, name in rates[:2]}) == len({name for _, name in rates[2:]}) == 1
+    assert edits() == [{"lr": [0.1, 0.4]}, {"lr": [0.4, 0.2]}]  # a loader's end is a safe point
     assert entries("hyperparameters")[0].actor == "training"
+
+
+def test_a_counter_among_the_hyperparameters_is_said_and_takes_few_entries() -> None:
+    """What changes with every step opens no hash with every step, and the last value counts."""
+    training = Training()
+    for _ in range(10):
+        training.run(lambda _: training.hp.update(note=training.hp.note + "a"))
+    assert 16 <= len(edits()) < 30
+    assert [message for message in said() if "'note' change with every step" in message]
+    edit(lr=0.2)
+    training.run()
+    assert edits()[-1]["lr"] == [0.1, 0.2]
+    assert edits()[-1]["note"][1] == training.hp.note
 
 
 def test_a_take_is_one_entry_of_the_journal_with_step_and_actor() -> None:
@@ -158,6 +177,32 @@ def test_a_loop_that_saves_by_hand_takes_edits_too() -> None:
     assert hp.lr == 0.2
     assert edits() == [{"lr": [0.1, 0.2]}]
     assert hashes() == [first, wl.get_current_experiment_hash()]
+
+
+def test_secrets_stay_out_of_the_journal_and_the_status() -> None:
+    """What a key calls a secret is `***` wherever it would be kept or shown."""
+    training = Training({"lr": 0.1, "wandb": {"api_key": "old"}, "users": [{"password": "p1"}]})
+    training.run()
+    training.hp.wandb.api_key = "new"
+    training.hp.users[0].password = "p2"
+    training.run()
+    assert edits() == [
+        {
+            "wandb.api_key": ["***", "***"],
+            "users": [[{"password": "***"}], [{"password": "***"}]],
+        }
+    ]
+    assert edited("wandb.api_key")["requested"] == "***"
+    assert not [message for message in said() if "new" in message or "p2" in message]
+
+
+def test_a_folder_that_is_named_too_late_is_said_once() -> None:
+    """One edit, one notice."""
+    training = Training({"lr": 0.1, "experiment_name": "a"})
+    training.run()
+    training.hp.experiment_name = "b"
+    training.run()
+    assert len([message for message in said() if "experiment_name" in message]) == 1
 
 
 def test_listeners_hear_of_what_was_applied() -> None:
@@ -367,10 +412,12 @@ def test_a_switch_that_is_fixed_stays_and_is_said() -> None:
 
 @pytest.mark.parametrize("value", ["off", 0, None])
 def test_a_switch_that_is_neither_is_not_applied(value: Any) -> None:
-    """Only true and false are understood; training goes on."""
+    """Only true and false are understood: a client hears it at once, and training goes on."""
     training = Training()
+    with pytest.raises(wl.WeightsLabError, match="is_training: expected true or false"):
+        edit(is_training=value)
     with pytest.warns(wl.WeightsLabWarning, match="expected true or false"):
-        training.run(lambda number: edit(is_training=value) if number == 1 else None)
+        training.run(lambda _: training.hp.update(is_training=value))
     assert wl.status()["step"] == 4
 
 
@@ -435,12 +482,16 @@ def test_a_file_of_hyperparameters_edits_the_training_and_keeps_no_pause(tmp_pat
 def test_an_evaluation_that_was_asked_for_finds_the_hash_of_what_was_edited() -> None:
     """Changes first, then the new hash, then what is done at the safe point, then the wait."""
     training = Training()
+    data = TensorDataset(torch.randn(4, 3), torch.zeros(4, dtype=torch.long))
+    wl.watch_or_edit(DataLoader(data, batch_size=2), flag="data", loader_name="val")
     training.run()
+    former = hashes()
     edit(lr=0.2)
-    current().control.pause("evaluation")
+    current().evaluations.request("val", by="client")
     thread = training.beside()
-    wait_until(lambda: wl.status()["waiting"])
-    assert len(hashes()) == 2
+    wait_until(lambda: wl.status()["waiting"] and len(hashes()) > 1)
+    assert hashes()[:1] == former
+    assert len(set(hashes())) == 2
     wl.resume()
     finish(thread)
     assert len(hashes()) == 2

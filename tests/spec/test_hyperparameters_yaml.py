@@ -143,11 +143,15 @@ def test_what_the_code_sets_survives_an_edit_of_another_key(config: Path) -> Non
 
 
 def test_a_key_that_goes_falls_back_to_its_default(config: Path) -> None:
-    """`defaults=` lies under every version of the file, not under the first alone."""
+    """`defaults=` lies under every version of the file, not under the first alone.
+
+    What has none keeps its last value: the script reads it, and would end.
+    """
     hp = _watched()
     config.write_text("new: [1, 2]")
     _until(lambda: "new" in hp)
-    assert hp == {"optimizer": {"lr": 1e-3, "name": "adam"}, "new": [1, 2]}
+    left = {"experiment_name": "exp"}
+    assert hp == {"optimizer": {"lr": 1e-3, "name": "adam"}, "new": [1, 2]} | left
 
 
 def test_a_script_that_changes_its_folder(config: Path, tmp_path: Path) -> None:

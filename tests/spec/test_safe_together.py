@@ -182,10 +182,10 @@ def recorded(signal: str) -> list[tuple[str, int, float]]:
     return frame.select("sample_id", "step", "value").rows()
 
 
-def applied(name: str) -> object:
-    """What of a hyperparameter's edit holds in the training by now."""
-    edits = wl.status().get("hyperparameters", {}).get("edits", {})
-    return edits.get(name, {}).get("applied")
+def edited(name: str) -> dict[str, Any]:
+    """What the status says of a hyperparameter's edit: `requested`, `applied`, ..."""
+    edits: dict[str, dict[str, Any]] = wl.status().get("hyperparameters", {}).get("edits", {})
+    return edits.get(name, {})
 
 
 def assert_same(found: Diary, plain: Diary) -> None:
@@ -231,6 +231,9 @@ def test_nothing_that_should_not_changes_the_training(tmp_path: Path, skips: boo
             requests += 1
             wl.write_dataframe("meanwhile.csv", format="csv")
             time.sleep(0.05)
+        wait_until(lambda: edited("note").get("requested") == 4)
+        taken = wl.status()["step"]
+        wait_until(lambda: wl.status()["step"] > taken + 1)
 
     verdicts: dict[str, str] = {}
 
@@ -281,7 +284,7 @@ def test_edits_change_what_they_say_and_nothing_else(tmp_path: Path) -> None:
         for lr in (0.02, 0.005, 0.03):
             config.write(lr=lr)
             wl.request_evaluation("val_loader")
-            wait_until(lambda lr=lr: applied("optimizer.lr") == lr)
+            wait_until(lambda lr=lr: edited("optimizer.lr").get("applied") == lr)
             time.sleep(0.05)
             config.write(is_training=False)
             wait_until(lambda: wl.status()["waiting"])

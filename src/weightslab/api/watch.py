@@ -51,12 +51,19 @@ def watch_or_edit(
     structured config, struct and read-only flags hold for edits, too. A file is looked at
     every `poll_interval` seconds (1.0), and taken up once it stood still for 0.1 s; only
     what changed in it is changed in the handle, between two training steps, so that what
-    your code set stays. A key that goes from it falls back to its default. A version that
-    cannot be used, or a deleted file, leaves the values as they are and is said once; a
-    file that is not there at the start needs `defaults`. `root_log_dir` and
+    your code set stays. A key that goes from it falls back to its default, or keeps its
+    last value where it has none. A version that cannot be used (no YAML, text where a
+    learning rate was, a value where a section was), or a deleted file, leaves the values as
+    they are and is said once; a file that is not there at the start needs `defaults`. `root_log_dir` and
     `experiment_name` in it name the run folder, until the first value is written.
-    `on_change` is called on the training thread with a dict of changes by dotted key, such
-    as `{"optimizer.lr": Change(before=0.1, after=0.01)}`.
+    `on_change` is called on the training thread, after watched objects have what they take,
+    with a dict of changes by dotted key, such as
+    `{"optimizer.lr": Change(before=0.1, after=0.01)}`: `change.before` and `change.after`
+    are `MISSING` for a key that came or went. What it edits itself counts with the next
+    step, and calls it again. One that raises is said once, and training goes on.
+    What your code writes (`hp.optimizer.lr = 0.01`) counts from the next step on, too; keep
+    counters out of them. Text under keys such as `api_key` or `password` stands in the
+    journal and the status as `***`.
 
     Whoever edits them, what watched objects take is applied before the next training step:
     `lr` (and what schedulers hold of it, by the same factor), `weight_decay`, `momentum`,

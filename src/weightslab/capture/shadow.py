@@ -132,6 +132,8 @@ def _iterate(loader: Any, iterate: Any) -> Iterator[Any]:
         result: Iterator[Any] = iterate()
         return result
     source: Source = loader.weightslab
+    if source.options.is_training:
+        source.session.training.begin_epoch()
     live = loader.persistent_workers and loader.__dict__.get("_iterator") is not None
     source.begin(workers_live=bool(live and loader.num_workers))
     if source.sizing is not None:

@@ -46,6 +46,11 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):  # every process has an order of its own for text
+        items = [json.dumps(_plain(item), default=_text, sort_keys=True) for item in value]
+        return {type(value).__qualname__: sorted(items)}
+    if hasattr(value, "dtype") and getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        return value.item()  # a number of numpy is the number that it holds
     return value
 
 

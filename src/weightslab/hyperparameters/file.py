@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from weightslab.errors import InputError
-from weightslab.hyperparameters.changes import Missing, same
+from weightslab.hyperparameters.changes import MISSING, Missing, dotted, leaves, same
 from weightslab.hyperparameters.mould import Edit
-from weightslab.hyperparameters.paths import laid_over
+from weightslab.hyperparameters.paths import laid_over, put
 from weightslab.hyperparameters.sources import Signature, read_bytes, signature, tree_of_yaml
 from weightslab.hyperparameters.writing import changed_tree, changed_yaml
 from weightslab.notices import Notices
@@ -115,6 +115,9 @@ class YamlFile:
     def wanted(self, data: bytes) -> Edit | None:
         """What a version changes against the last good one; None where that is nothing.
 
+        A key that went falls back to its default. Where it has none, its last value stays:
+        code of the training reads it, and would end the training.
+
         Raises:
             InputError: it cannot be used.
         """
@@ -125,14 +128,30 @@ class YamlFile:
         if tree is None:
             # An editor that died, or a full disk: nobody means to unset everything so.
             raise self._is_empty()
-        return Edit(self._over_defaults(self.tree), self._over_defaults(tree), "file")
+        before, after = self._over_defaults(self.tree), self._over_defaults(tree)
+        for path, value in self._gone(before, after).items():
+            put(after, path, value)
+        return Edit(before, after, "file")
+
+    def _gone(self, before: Mapping[Any, Any], after: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Values, by path, that are not there any more, nor anything in their place."""
+        return {
+            path: value for path, value in leaves(before) if path and _stops(after, path) is MISSING
+        }
 
     def _over_defaults(self, tree: Mapping[Any, Any]) -> dict[Any, Any]:
         return laid_over(self._defaults, tree)
 
     def accept(self, data: bytes) -> None:
-        """Make a version the last good one."""
-        self.tree, self._digest = tree_of_yaml(data, str(self.path)) or {}, _digest(data)
+        """Make a version the last good one; what went from it is said."""
+        tree = tree_of_yaml(data, str(self.path)) or {}
+        gone = self._gone(self._over_defaults(self.tree), self._over_defaults(tree))
+        for key in map(dotted, gone):
+            self._notices.warn_once(
+                ("hyperparameter gone", key),
+                f"{key} is not in {self.path} any more: it keeps its last value in this launch",
+            )
+        self.tree, self._digest = tree, _digest(data)
         self._follow()
 
     def _follow(self) -> None:
@@ -207,6 +226,15 @@ class YamlFile:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
         return True
+
+
+def _stops(tree: Any, path: tuple[Any, ...]) -> Any:
+    """What stands at a path, or at the part of it that is no mapping; `MISSING` for nothing."""
+    for key in path:
+        if not isinstance(tree, Mapping):
+            return tree
+        tree = tree.get(key, MISSING)
+    return tree
 
 
 def _digest(data: bytes) -> bytes:

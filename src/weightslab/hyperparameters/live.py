@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from weightslab.hyperparameters.asleep import Asleep
 from weightslab.hyperparameters.changes import MISSING, Change
 from weightslab.hyperparameters.loaders import Resizable, resized
-from weightslab.hyperparameters.names import Meaning, Setting, meaning, nearest
+from weightslab.hyperparameters.names import FOLDER_KEYS, Meaning, Setting, meaning, nearest
 from weightslab.hyperparameters.optimizers import Outcome, set_held, set_lr
 from weightslab.hyperparameters.schedulers import unwrapped
+from weightslab.hyperparameters.secrets import veiled
 from weightslab.hyperparameters.values import Refusal, Value, number, valid, worded
 
 __all__ = ["Live", "Standing", "Watched"]
@@ -62,6 +64,8 @@ class Live:
         """The last value of a key that could be applied: what the next one is measured against."""
         self._followers: dict[tuple[str, Setting], frozenset[int]] = {}
         """Groups of an optimizer that took the last edit of a setting."""
+        self._asleep: dict[int, tuple[Any, Asleep]] = {}
+        """By optimizer: itself, and its learning rates before an edit made them 0."""
         self._awaited: dict[str, tuple[Any, list[Resizable]]] = {}
         """Keys of batch sizes: the size before, and the loaders that were asked."""
         self._set_by: dict[tuple[int, Setting], tuple[str, Value]] = {}
@@ -98,12 +102,12 @@ class Live:
             applied, when = change.after, step
         except _NoTakerError as error:
             why = f"{error}; code that reads it from the handle sees it"
-            self._say((key, str(error)), f"hyperparameter {key}: {why}")
+            if key not in FOLDER_KEYS:  # of which the session says more
+                self._say((key, str(error)), f"hyperparameter {key}: {why}")
         except Refusal as error:
             why = str(error)
-            self._say(
-                (key, why), f"hyperparameter {key} = {worded(change.after)} is not applied: {why}"
-            )
+            value = "" if change.after is MISSING else f" = {worded(change.after)}"
+            self._say((key, why), f"hyperparameter {key}{value} is not applied: {why}")
         except Exception as error:  # noqa: BLE001  # objects of the user's; others are edited still
             why = f"{type(error).__name__}: {error}"
             self._say((key, why), f"hyperparameter {key} is not applied, for an error: {why}")
@@ -186,7 +190,8 @@ class Live:
     ) -> Outcome:
         try:
             if setting == "lr":
-                return set_lr(optimizer, number(before), float(after))  # type: ignore[arg-type]
+                assert isinstance(after, (int, float))
+                return self._set_lr(optimizer, number(before), float(after))
             place = (name, setting)
             outcome = set_held(optimizer, setting, before, after, self._followers.get(place))
         except Exception as error:  # noqa: BLE001  # an optimizer may be of a class of the user's
@@ -194,6 +199,16 @@ class Live:
         if outcome.applied:
             self._followers[place] = outcome.groups
         return outcome
+
+    def _set_lr(self, optimizer: Any, before: float | None, after: float) -> Outcome:
+        """Set it; groups that were frozen before the rate was 0 are so after it."""
+        stepping = unwrapped(optimizer)[-1]
+        owner, asleep = self._asleep.pop(id(stepping), (None, None))
+        if after == 0 and before:
+            self._asleep[id(stepping)] = (stepping, Asleep(optimizer, before))
+        elif not before and after and asleep is not None and owner is stepping:
+            before = asleep.before if asleep.wake(optimizer) else before
+        return set_lr(optimizer, before, after)
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """What was asked and what holds, of each key that was edited.
@@ -208,8 +223,8 @@ class Live:
         if why is None and any(map(_waits, loaders)):
             applied, why = former, "from the next epoch on"
         return {
-            "requested": _shown(standing.requested),
-            "applied": _shown(applied),
+            "requested": veiled(key, _shown(standing.requested)),
+            "applied": veiled(key, _shown(applied)),
             "step": standing.step,
             "why": why,
         }

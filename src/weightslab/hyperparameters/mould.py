@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from weightslab.errors import InputError
 from weightslab.hyperparameters.changes import MISSING, dotted, same
 from weightslab.hyperparameters.handle import copied, resolved_tree
+from weightslab.hyperparameters.sound import check_sound
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -31,22 +32,24 @@ def tried(handle: DictConfig, edits: Iterable[Edit]) -> DictConfig:
     """A copy of `handle` with the edits made.
 
     Raises:
-        InputError: the flags or types of the config do not allow them, or an interpolation
-            that could be followed before could not be followed after them.
+        InputError: the flags or types of the config do not allow them, an interpolation
+            that could be followed before could not be followed after them, or code that
+            reads the handle would fail; see `check_sound`.
     """
     from omegaconf.errors import OmegaConfBaseException
 
     copy = copied(handle)
-    _, failed_before = resolved_tree(copy)
+    before, failed_before = resolved_tree(copy)
     try:
         for edit in edits:
             mould(copy, edit)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise InputError(_said(error)) from error
-    _, failed = resolved_tree(copy)
+    after, failed = resolved_tree(copy)
     for key, why in failed.items():
         if key not in failed_before:
             raise InputError(f"{key} could not be read any more: {why}")
+    check_sound(before, after)
     return copy
 
 

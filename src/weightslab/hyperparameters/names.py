@@ -28,11 +28,14 @@ from typing import Final, Literal
 
 from weightslab.queries.names import origin_spellings
 
-__all__ = ["Meaning", "Setting", "meaning", "nearest"]
+__all__ = ["FOLDER_KEYS", "Meaning", "Setting", "meaning", "nearest"]
 
 Setting = Literal[
     "lr", "weight_decay", "momentum", "betas", "beta1", "beta2", "batch_size", "is_training"
 ]
+
+FOLDER_KEYS: Final = frozenset({"root_log_dir", "experiment_name"})
+"""What names the run folder, and sets nothing else."""
 
 _SPELLINGS: Final[dict[str, Setting]] = {
     "lr": "lr",

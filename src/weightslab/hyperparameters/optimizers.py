@@ -16,10 +16,10 @@ from weightslab.hyperparameters.names import Setting
 from weightslab.hyperparameters.schedulers import schedulers_of
 from weightslab.hyperparameters.values import Value
 
-__all__ = ["Outcome", "set_held", "set_lr"]
+__all__ = ["IN_GROUPS", "IN_SCHEDULERS", "Outcome", "put_rate", "set_held", "set_lr"]
 
-_IN_GROUPS = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")
-_IN_SCHEDULERS = ("base_lrs", "max_lrs", "_last_lr")
+IN_GROUPS = ("lr", "initial_lr", "max_lr", "min_lr", "swa_lr")
+IN_SCHEDULERS = ("base_lrs", "max_lrs", "_last_lr")
 _BETAS = {"beta1": 0, "beta2": 1}
 _CYCLED = frozenset(("momentum", "betas", "beta1"))
 """What `OneCycleLR` and `CyclicLR` drive beside the learning rate."""
@@ -46,8 +46,8 @@ def set_lr(optimizer: Any, before: float | None, after: float) -> Outcome:
     that is `before` becomes `after` to the last bit. A rate held as a tensor is filled in
     place. Where `before` is None or 0, a group's first learning rate becomes `after`, and
     its present one keeps its proportion to that; groups whose rates were all 0 are equal
-    afterwards. Where every group has `after` already, the script was there first and nothing
-    is changed.
+    afterwards (what an edit made 0 comes back by `Asleep`). Where every group has `after`
+    already, the script was there first and nothing is changed.
 
     What is a bound of its own stays: `eta_min` of the cosine schedulers, `min_lr` and `eps`
     of `ReduceLROnPlateau`. A schedule that counts on them differs from the factor by as much.
@@ -64,12 +64,12 @@ def set_lr(optimizer: Any, before: float | None, after: float) -> Outcome:
         return Outcome(False, "it is too many times the former learning rate")
     schedulers = schedulers_of(optimizer)
     for group, move in zip(groups, moves, strict=True):
-        for name in _IN_GROUPS:
+        for name in IN_GROUPS:
             if _is_number(group.get(name)):
                 group[name] = move(group[name])
     for scheduler in schedulers:
         held = vars(scheduler)
-        for name in _IN_SCHEDULERS:
+        for name in IN_SCHEDULERS:
             # A new list: a scheduler of schedulers shares the list of the one at work. It is
             # shorter than the groups where one was added since.
             if isinstance(held.get(name), list):
@@ -77,6 +77,11 @@ def set_lr(optimizer: Any, before: float | None, after: float) -> Outcome:
     if not schedulers and gc.get_freeze_count() and any("initial_lr" in group for group in groups):
         return Outcome(True, "its scheduler is out of sight (gc.freeze) and may undo it")
     return Outcome(True)
+
+
+def put_rate(group: dict[str, Any], name: str, rate: float) -> None:
+    """Give a group a learning rate, or fill the tensor that holds it."""
+    group[name] = _filled(group[name], rate)
 
 
 class _Move:

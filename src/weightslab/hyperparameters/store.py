@@ -7,13 +7,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from weightslab.errors import InputError, StateError
 from weightslab.hyperparameters.changes import Change, differences, differing, same
 from weightslab.hyperparameters.file import YamlFile
-from weightslab.hyperparameters.handle import hyperparameters_handle, raw_tree, resolved_tree
+from weightslab.hyperparameters.handle import (
+    held_by,
+    hyperparameters_handle,
+    raw_tree,
+    resolved_tree,
+)
 from weightslab.hyperparameters.mould import Edit, mould, tried
+from weightslab.hyperparameters.names import FOLDER_KEYS
 from weightslab.hyperparameters.paths import tree_of
 from weightslab.hyperparameters.watcher import POLL_S, Watcher
 from weightslab.notices import Notices
@@ -29,8 +36,6 @@ Listener = Callable[[dict[str, Change]], object]
 _PATIENCE_S = 2.0
 """How long an edit waits for the training thread at least, before it is made without it."""
 _LONGEST_S = 60.0
-_FIXED = frozenset({"root_log_dir", "experiment_name"})
-"""What names the run folder."""
 
 
 class Hyperparameters:
@@ -83,6 +88,9 @@ class Hyperparameters:
         self._editing = threading.Lock()
         """Held by whoever brings an edit, so that the next is tried on what this one leaves."""
         self._started: Callable[[], bool] = lambda: False
+        self.version = 0
+        """Grows with everything that is taken."""
+        self._held = held_by(handle)
         self._raw = raw_tree(handle)
         self._taken, _ = resolved_tree(handle)
 
@@ -117,6 +125,16 @@ class Hyperparameters:
         self.make_overdue()
 
     @property
+    def size(self) -> int:
+        """Number of containers, keys and values: what a look at the handle costs."""
+        return len(self._held)
+
+    @property
+    def written(self) -> Mapping[Any, Any]:
+        """What was last taken, as it is written: with interpolations, and `???`."""
+        return self._raw
+
+    @property
     def taken(self) -> Mapping[Any, Any]:
         """What was last taken, with interpolations followed; any thread may read it."""
         return self._taken
@@ -135,13 +153,19 @@ class Hyperparameters:
         self.told = False
         with self._making:
             self._make_waiting()
+            held = held_by(self.handle)
+            if len(held) == len(self._held) and all(map(is_, held, self._held)):
+                self._makers = {}
+                return {}
             raw = raw_tree(self.handle)
+            self._held = held
             if same(raw, self._raw):
                 self._makers = {}
                 return {}
             resolved, _ = resolved_tree(self.handle)
             changes = differences(self._taken, resolved)
             self._raw, self._taken = raw, resolved
+            self.version += 1
         self._say_too_late(changes)
         return changes
 
@@ -151,7 +175,7 @@ class Hyperparameters:
         return tuple(makers) or ("training",)
 
     def _say_too_late(self, changes: Mapping[str, Change]) -> None:
-        for key in _FIXED & changes.keys():
+        for key in FOLDER_KEYS & changes.keys():
             if self._started():
                 self.notices.warn_once(
                     ("hyperparameter too late", key),

@@ -14,7 +14,7 @@ from weightslab.checkpoints.identity import (
     hyperparameter_digits,
     plain_hash,
 )
-from weightslab.hyperparameters.handle import plain_hyperparameters
+from weightslab.hyperparameters.store import Hyperparameters
 from weightslab.ledger import Ledger
 from weightslab.session.registry import Registry
 
@@ -39,6 +39,22 @@ class _Counted(NamedTuple):
     sample_id: str
 
 
+class _Content(NamedTuple):
+    """What the hash is made of, as numbers that grow with each change."""
+
+    registered: int
+    taken: int
+    discarded: int
+
+
+def _content(registry: Registry, ledger: Ledger | None, found: Hyperparameters | None) -> _Content:
+    return _Content(
+        registry.version,
+        -1 if found is None else found.version,
+        -1 if ledger is None else ledger.discarded.version,
+    )
+
+
 class Experiment:
     """Names the state of hyperparameters, architecture and discarded samples."""
 
@@ -49,38 +65,48 @@ class Experiment:
         self._counted: dict[int, _Counted] = {}
         self._elsewhere: frozenset[str] = frozenset()
         """Ids in the digest that only other processes of the run know."""
-        self._content: tuple[int, int] | None = None
+        self._content: _Content | None = None
         self._looked_at = float("-inf")
         self._digits = ""
         self._architecture = ""
 
-    def is_current(self, registry: Registry, ledger: Ledger | None) -> bool:
+    def has_seen(
+        self, registry: Registry, ledger: Ledger | None, found: Hyperparameters | None
+    ) -> bool:
+        """Whether all was taken in of which it is known that it changed."""
+        return _content(registry, ledger, found) == self._content
+
+    def is_current(
+        self, registry: Registry, ledger: Ledger | None, found: Hyperparameters | None
+    ) -> bool:
         """Whether nothing is known to have changed: a few comparisons.
 
-        The handle of the hyperparameters does not say when somebody writes to it, nor do
-        ids when they are renamed: both are looked at four times a second, less often where
-        there are many discarded names to look at.
+        Ids do not say when they are renamed: that is looked at four times a second, less
+        often where there are many discarded names to look at.
         """
-        content = (registry.version, -1 if ledger is None else ledger.discarded.version)
         pause_s = max(_LOOK_S, _LOOK_S_BY_NAME * len(self._counted))
-        return content == self._content and time.monotonic() - self._looked_at < pause_s
+        is_fresh = time.monotonic() - self._looked_at < pause_s
+        return is_fresh and self.has_seen(registry, ledger, found)
 
-    def follow(self, registry: Registry, ledger: Ledger | None) -> None:
+    def follow(
+        self, registry: Registry, ledger: Ledger | None, found: Hyperparameters | None = None
+    ) -> None:
         """Take in what changed since the last call; a change opens a new hash in the ledger."""
-        content = (registry.version, -1 if ledger is None else ledger.discarded.version)
+        before, content = self._content, _content(registry, ledger, found)
         self._looked_at = time.monotonic()
-        digits = hyperparameter_digits(plain_hyperparameters(registry.hyperparameters))
         renamed = [] if ledger is None else self._renamed(ledger)
-        if content == self._content and digits == self._digits and not renamed:
+        if content == before and not renamed:
             return
-        if self._content is None or content[0] != self._content[0]:
+        if before is None or content.registered != before.registered:
             # As it was registered: a lazy module that learns its shapes is no other model.
             models = sorted(registry.models.items(), key=lambda item: str(item[0]))
             self._architecture = architecture_digits(models)
-        self._content, self._digits = content, digits
+        if before is None or content[:2] != before[:2]:
+            self._digits = hyperparameter_digits(None if found is None else found.written)
+        self._content = content
         if ledger is not None:
             self._follow_discards(ledger, renamed)
-        self.hash = experiment_hash(digits, self._architecture, self._discards.digits)
+        self.hash = experiment_hash(self._digits, self._architecture, self._discards.digits)
         if ledger is not None:
             ledger.edit.set_experiment(self.hash)
 

@@ -44,7 +44,8 @@ class Naming:
         ledger = self._session.ledger
         found = self.hash
         if found is None:
-            self.experiment.follow(self._session.registry, ledger)
+            session = self._session
+            self.experiment.follow(session.registry, ledger, session.hyperparameters)
             found = self.experiment.hash
             assert found is not None
         return found
@@ -59,13 +60,13 @@ class Naming:
         named = ledger is not None and ledger.experiment_hash is not None
         if not (named or session.folder.is_chosen or session.registry.hyperparameters is not None):
             return
-        tuning = session.tuning
         try:
-            if self.experiment.is_current(session.registry, ledger) and not tuning.is_ahead:
+            content = (session.registry, ledger, session.hyperparameters)
+            if self.has_trained and self.experiment.is_current(*content):
                 return
-            tuning.take(at_once=True)  # a hash never names what is not applied
-            tuning.is_ahead = False
-            self.experiment.follow(session.registry, ledger)
+            if not (self.has_trained and self.experiment.has_seen(*content)):
+                session.tuning.take(at_once=True)  # one hash for all that was edited until now
+            self.experiment.follow(*content)
         except Exception as error:  # noqa: BLE001  # it reads objects of the user's
             session.say_failed("the experiment hash stays as it was", error)
 

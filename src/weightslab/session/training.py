@@ -30,11 +30,15 @@ class Training:
         session = self._session
         if session.control.is_inside() or session.recording.is_diverted:
             return
-        self._begin_step(waits=True)
-        stopped = self._is_stopped
+        self._begin_step()
         session.control.stop(self.errands, session.evaluations.lets_go)
-        if session.mode == "w" and (stopped or session.tuning.is_ahead):
+        if session.mode == "w":
             session.naming.refresh()
+
+    def begin_epoch(self) -> None:
+        """A training loader is about to be iterated: a batch size edited by now counts for it."""
+        if not (self._session.recording.is_diverted or self._session.control.is_inside()):
+            self._session.tuning.take(at_once=True)
 
     def step_by_hand(self) -> int | None:
         """A value comes in a loop without an optimizer; the step of it, in an evaluation."""
@@ -45,6 +49,8 @@ class Training:
         # a signal saves is no step of the training.
         if session.mode == "w" and session.batches.current is None and Firing.current() is None:
             self._begin_step()
+            session.tuning.take()
+            session.naming.refresh()
         return None
 
     def errands(self, taker: Taker = "safe point") -> None:
@@ -69,21 +75,11 @@ class Training:
         session = self._session
         return session.clock.age if session.clock.has_optimizer else session.recording.last_step
 
-    @property
-    def _is_stopped(self) -> bool:
-        """Whether no step follows before somebody resumes; an evaluation has its hash first."""
-        control = self._session.control
-        return control.paused and control.reasons != ("evaluation",)
-
-    def _begin_step(self, *, waits: bool = False) -> None:
+    def _begin_step(self) -> None:
         session = self._session
         session.naming.has_trained = True
-        if session.mode == "w":
+        if session.mode == "w" and session.open_ledger is None:
             try:
-                if session.open_ledger is None:
-                    _ = session.ledger
-                session.tuning.take()
-                if not (waits and self._is_stopped):
-                    session.naming.refresh()
+                _ = session.ledger
             except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
                 session.say_failed("nothing is recorded", error)

@@ -16,6 +16,7 @@ from weightslab.errors import WeightsLabError
 from weightslab.hyperparameters.changes import MISSING, Change
 from weightslab.hyperparameters.live import IS_TRAINING, Live
 from weightslab.hyperparameters.loaders import Resizable
+from weightslab.hyperparameters.secrets import veiled
 from weightslab.hyperparameters.store import Hyperparameters
 from weightslab.hyperparameters.values import text_of
 from weightslab.ledger import Ledger
@@ -26,8 +27,10 @@ from weightslab.types import Rows
 
 __all__ = ["Tuning"]
 
-_LOOK_S = 0.25
-"""How often the handle is looked at: it does not say when the script writes to it."""
+_SMALL = 512
+"""Containers, keys and values of a handle that is looked at before every step: in 0.1 ms."""
+_SHARE = 0.005
+"""Part of the training thread's time in which a larger one is looked at."""
 
 _NO_SAMPLES: Rows = np.zeros(0, np.int32)
 
@@ -55,8 +58,6 @@ class Tuning:
         ledger: Callable[[], Ledger | None],
         step: Callable[[], int],
     ) -> None:
-        self.is_ahead = False
-        """Whether something was taken since the experiment hash was last named."""
         self._registry = registry
         self._control = control
         self._notices = notices
@@ -64,7 +65,8 @@ class Tuning:
         self._step = step
         self._hyperparameters: Hyperparameters | None = None
         self._live = Live(self, self._say)
-        self._looked_at = float("-inf")
+        self._look_again_at = float("-inf")
+        self._budget = _Budget()
         self._taking = threading.Lock()
         self._switching = threading.Lock()
         self._unwritten: deque[tuple[str, str, str]] = deque()
@@ -90,28 +92,34 @@ class Tuning:
     # -- edits ---------------------------------------------------------------------
 
     def take(self, *, at_once: bool = False) -> None:
-        """Take what was edited since the last time; nothing to do costs well under 1 µs.
+        """Take what was edited since the last time.
 
-        An edit that came through the session is taken at once, one that the script made in
-        the handle within a quarter of a second. An error of ours is said, and never raised.
+        The handle does not say when the script writes to it, and so is looked at before
+        every step; less often where it is large, or changes with every step. What came
+        through the session is taken at once. An error of ours is said, and never raised.
         """
         if self._unwritten:
             self._write()
         found = self._hyperparameters
         if found is None:
             return
-        if not (at_once or found.told) and time.monotonic() - self._looked_at < _LOOK_S:
+        at_once = at_once or found.told
+        began = time.monotonic()
+        if not at_once and (began < self._look_again_at or self._budget.is_spent(began)):
             return
         if not self._taking.acquire(blocking=False):
             return  # a listener that asks for the hash, or another thread that registers
         try:
-            self._looked_at = time.monotonic()
             changes = found.take()
+            if found.size > _SMALL:
+                ended = time.monotonic()
+                self._look_again_at = ended + (ended - began) / _SHARE
             if changes:
-                self.is_ahead = True
                 self._enter("hyperparameters", _as_json(changes), ", ".join(found.makers()))
                 self._live.apply(changes, self._step())
                 found.tell(changes)
+                if not at_once:
+                    self._spend(changes, began)
         except Exception as error:  # noqa: BLE001  # values may be objects of the user's
             self._notices.warn_once(
                 ("hyperparameters", type(error).__name__),
@@ -120,6 +128,17 @@ class Tuning:
             )
         finally:
             self._taking.release()
+
+    def _spend(self, changes: Mapping[str, Change], now: float) -> None:
+        if self._budget.spend(now):
+            return
+        self._say(
+            ("with every step",),
+            f"{', '.join(map(repr, list(changes)[:3]))} change with every step, and each change of "
+            f"hyperparameters opens a new experiment hash: from now on they are taken "
+            f"{_Budget.A_SECOND} times a second. Keep counters out of them, and let a scheduler "
+            f"drive the learning rate",
+        )
 
     def optimizers(self) -> Mapping[str, Any]:
         """Watched optimizers by name."""
@@ -199,9 +218,37 @@ class Tuning:
         return None if found is None else found.describe() | {"edits": self._live.describe()}
 
 
+class _Budget:
+    """How often the script's own writes may be taken: many at once, few a second in the long run.
+
+    Each costs an entry in the journal, a hash, and a search for schedulers.
+    """
+
+    AT_ONCE = 16
+    A_SECOND = 4
+
+    def __init__(self) -> None:
+        self._left = float(self.AT_ONCE)
+        self._counted_at = float("-inf")
+
+    def is_spent(self, now: float) -> bool:
+        """Whether none may be taken now."""
+        return self._left < 1 and self._left + (now - self._counted_at) * self.A_SECOND < 1
+
+    def spend(self, now: float) -> bool:
+        """Take one; whether more are left."""
+        gained = (now - self._counted_at) * self.A_SECOND
+        self._left = min(self._left + gained, self.AT_ONCE) - 1
+        self._counted_at = now
+        return self._left >= 1
+
+
 def _as_json(changes: Mapping[str, Change]) -> str:
-    """Changes as `{dotted key: [before, after]}`, in strict JSON."""
-    pairs = {key: [_plain(one.before), _plain(one.after)] for key, one in changes.items()}
+    """Changes as `{dotted key: [before, after]}`, in strict JSON; secrets as `***`."""
+    pairs = {
+        key: [_plain(veiled(key, one.before)), _plain(veiled(key, one.after))]
+        for key, one in changes.items()
+    }
     return json.dumps(pairs, default=text_of)
 
 
