@@ -251,17 +251,14 @@ def _rows(session: Session, sample_ids: Any) -> Rows:
     session.ledger.check_writable()
     rows, unknown = session.look_up(sample_ids)
     if unknown:
+        are = "is" if len(unknown) == 1 else "are"
         shown = ", ".join(map(repr, unknown[:3])) + (", ..." if len(unknown) > 3 else "")
         session.notices.forget("unknown ids")
         session.notices.warn_once(
             "unknown ids",
-            f"{_said_unknown(len(unknown))} ({shown}): the edit is kept for when "
-            f"{'it appears' if len(unknown) == 1 else 'they appear'}",
+            f"{len(unknown)} of the ids {are} not known yet ({shown}): "
+            f"the edit is kept for when they appear",
             count=len(unknown),
         )
         rows = np.concatenate([rows, session.ledger.ids.add(unknown, None)])
     return rows
-
-
-def _said_unknown(count: int) -> str:
-    return "1 of the ids is not known yet" if count == 1 else f"{count} ids are not known yet"
