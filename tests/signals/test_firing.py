@@ -222,7 +222,7 @@ def test_samples_outside_of_the_batch(rows: Rows) -> None:
         assert wl.tag_samples(["b", "c"], "hard") == 2
         assert wl.tag_samples(["late/0", "a"], "hard") == 2
         assert wl.tag_samples(["late/0"], "hard") == 0
-    assert "1 of the ids are not known yet ('late/0')" in said(current())
+    assert "1 of the ids is not known yet ('late/0')" in said(current())
     assert wl.get_samples_by_tag("hard", origin=None) == IDS
     list(wl.watch_or_edit(DataLoader(Numbers(2)), flag="data", loader_name="late"))
     assert wl.get_samples_by_tag("hard", origin="late") == ["late/0"]
