@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weightslab.ledger.history.recent import DEPTH, RecentRing, ring_of
+from weightslab.ledger.history.recent import RecentRing, ring_of
 from weightslab.ledger.history.segments import Chunk
 from weightslab.ledger.table.samples import grown_rows
-from weightslab.signals.past import SignalHistory, aligned
+from weightslab.signals.past import SignalHistory
 
 __all__ = ["Numbers", "Trail"]
 
@@ -97,10 +97,11 @@ class Trail:
         """The last `n` values that came before number `earlier` [B]; None if some are not here."""
         self._make_room(places)
         counts = np.minimum(earlier, n)
-        ends = self._ends[places]
-        steps, values, held = self._ring.get(places)
-        oldest = np.maximum(self._starts[places], ends - held)
-        if (earlier > ends).any() or ((earlier - counts) < oldest)[counts > 0].any():
+        back = self._ends[places] - earlier
+        some = counts > 0
+        if (back < 0).any() or (back + counts > self._ring.held(places))[some].any():
             return None
-        starts = np.arange(len(places)) * DEPTH + (earlier - counts) - (ends - held)
-        return aligned(steps.reshape(-1), values.reshape(-1), starts, counts)
+        if ((earlier - counts) < self._starts[places])[some].any():
+            return None
+        steps, values = self._ring.before(places, back, counts)
+        return SignalHistory(steps.astype(np.int64, copy=False), values, counts)

@@ -40,6 +40,35 @@ def _listed(steps: np.ndarray, values: np.ndarray, counts: np.ndarray) -> Pairs:
     return list(zip(steps[0, :n].tolist(), values[0, :n].tolist(), strict=True))
 
 
+@given(CALLS, st.data())
+def test_a_few_values_are_those_that_all_have_there(
+    calls: list[list[Triple]], data: st.DataObject
+) -> None:
+    """`before` gives any stretch of what `get` gives, left aligned, with 0 right of it."""
+    ring = RecentRing()
+    for call in calls:
+        ring.put(
+            np.array([row for row, _, _ in call], np.int32),
+            np.array([step for _, step, _ in call], np.int64),
+            np.array([value for _, _, value in call], np.float64),
+        )
+    rows = np.array(data.draw(st.lists(ROWS, min_size=1, max_size=8)), np.int32)
+    held = ring.held(rows)
+    back = np.array([data.draw(st.integers(0, int(n))) for n in held])
+    counts = np.array(
+        [data.draw(st.integers(0, int(n - b))) for n, b in zip(held, back, strict=True)]
+    )
+    steps, values = ring.before(rows, back, counts)
+    assert steps.shape == values.shape == (len(rows), counts.max())
+    for at, row in enumerate(rows):
+        end = int(held[at] - back[at])
+        few = int(counts[at])
+        got = list(zip(steps[at, :few].tolist(), values[at, :few].tolist(), strict=True))
+        assert repr(got) == repr(pairs(ring, int(row))[end - few : end])
+        assert not steps[at, few:].any()
+        assert not values[at, few:].any()
+
+
 @given(CALLS)
 def test_a_ring_holds_the_last_values_of_each_row(calls: list[list[Triple]]) -> None:
     """Whatever comes in whatever calls, a row's last 32 pairs come back in order and exactly."""

@@ -87,6 +87,31 @@ class RecentRing:
         steps, values = self._steps[rows], self._values[rows]
         return steps.reshape(-1).take(turned), values.reshape(-1).take(turned), counts
 
+    def held(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """How many values of each of `rows` [n] are here, at most `DEPTH`."""
+        if len(rows):
+            self._make_room(int(rows.max()) + 1)
+        return np.minimum(self._written[rows], DEPTH)
+
+    def before(
+        self, rows: Rows, back: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Steps and values [n, T] that stand before the newest `back` [n] of each row.
+
+        The last `counts` [n] of them, T at most, oldest first at the left, with 0 right of
+        them; `back + counts` is at most what is held. Only these are touched, which of a few
+        values takes a fraction of `get`.
+        """
+        columns = np.arange(int(counts.max(initial=0)))
+        first = self._written[rows] - back - counts
+        places = (first[:, None] + columns) & (DEPTH - 1)
+        places += (rows.astype(np.int64) * DEPTH)[:, None]
+        steps, values = self._steps.reshape(-1)[places], self._values.reshape(-1)[places]
+        absent = columns >= counts[:, None]
+        if absent.any():
+            steps[absent], values[absent] = 0, 0
+        return steps, values
+
     def _make_room(self, rows: int) -> None:
         if rows > len(self._written):
             self._written = grown_rows(self._written, rows)
