@@ -87,9 +87,13 @@ class SampleIds(Sequence[str]):
         return (list, (self._strings(),))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BatchIds:
-    """Which samples the batch in the consumer's hands holds."""
+    """Which samples the batch in the consumer's hands holds.
+
+    Nobody changes one; it is not frozen because each batch has one, and to make a frozen
+    one takes three times as long.
+    """
 
     ids: SampleIds
     origin: str

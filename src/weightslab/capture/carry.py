@@ -144,10 +144,11 @@ def is_named_tuple(value: object) -> bool:
 
 def pack_keys(keys: Iterable[Any]) -> Keys:
     """Positions as one packed array; what is no integer stays as it came."""
-    if isinstance(keys, (torch.Tensor, np.ndarray)):
-        keys = keys.reshape(-1).tolist()
-    elif not isinstance(keys, (list, tuple, range)):
-        keys = list(keys)
+    if not isinstance(keys, (list, tuple, range)):
+        if isinstance(keys, (torch.Tensor, np.ndarray)):
+            keys = keys.reshape(-1).tolist()
+        else:
+            keys = list(keys)
     try:
         return array("q", keys)
     except (TypeError, OverflowError):
@@ -164,14 +165,16 @@ def id_field(batch: Any) -> Any:
     That is a mapping's (or a named tuple's) id, sample_id, idx or index field,
     else the third item of a tuple or list.
     """
-    if isinstance(batch, Mapping):
-        return next((batch[key] for key in ID_FIELDS if key in batch), None)
-    if isinstance(batch, (tuple, list)) and len(batch) > THIRD:
+    if isinstance(batch, (tuple, list)):
+        if len(batch) <= THIRD:
+            return None
         fields = getattr(batch, "_fields", ())
         for key in ID_FIELDS:
             if key in fields:
                 return getattr(batch, key)
         return batch[THIRD]
+    if isinstance(batch, Mapping):
+        return next((batch[key] for key in ID_FIELDS if key in batch), None)
     return None
 
 

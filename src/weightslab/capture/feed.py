@@ -98,21 +98,23 @@ class Feed:
 
     def before(self) -> None:
         """What comes before a batch is fetched: the safe point, then edits."""
-        if self.direct:
-            pause(self.source)
+        source = self.source
+        if self.direct and not source.is_apart:
+            pause(source)
+        if not source.options.is_training:
+            return
         try:
-            self.source.refresh()
+            source.refresh()
         except Exception as error:  # noqa: BLE001  # nothing of ours may end a training run
-            _say_failed(self.source, "edits do not reach it", error)
+            _say_failed(source, "edits do not reach it", error)
 
     def after(self, carried: Any) -> Any:
         """The user's batch, out of what the loader's machinery brought."""
-        if type(carried) is not Carried:
-            self._say_untracked()
-            batch, batch_ids = carried, None
+        if type(carried) is Carried:
+            batch, batch_ids = carried.batch, self._identify(carried)
         else:
-            batch = carried.batch
-            batch_ids = self._identify(carried)
+            batch, batch_ids = carried, None
+            self._say_untracked()
         if self.direct:
             return self.deliver(batch, batch_ids)
         self.drawn += 1
@@ -156,9 +158,7 @@ class Feed:
                 f"{type(error).__name__}: {error}",
             )
             return None
-        ledger = source.ledger
-        assert ledger is not None
-        return BatchIds(SampleIds(rows, ledger.ids.names), source.name, given)
+        return BatchIds(SampleIds(rows, source.namer), source.name, given)
 
     def _say_untracked(self) -> None:
         self.source.say(

@@ -95,7 +95,9 @@ class IndexedSamples:
                     f"the sampler drew a position beyond the {layout.length} samples of the dataset"
                 ) from None
         field = _of_length(id_field(batch), len(indices))
-        given = self._given(origins, field, len(indices))
+        given = None
+        if field is not None or origins.names is not None:
+            given = self._given(origins, field, len(indices))
         if layout.which is None:
             return self._rows_in(0, indices, given), field
         return self._rows_in_each(layout.which[positions], indices, given), field

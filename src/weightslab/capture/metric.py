@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WatchedFunction", "watch_signal"]
 
+_NOTHING: Mapping[str, Any] = {}
+
 
 def watch_signal(
     session: Session,
@@ -118,9 +120,12 @@ class _BeforeForward:
     def __call__(
         self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        given, rest = self.tap.take(kwargs)
+        tap = self.tap
+        if not (kwargs or tap.given):
+            return None
+        given, rest = tap.take(kwargs)
         if not torch.compiler.is_compiling():
-            self.tap.remember(given)
+            tap.remember(given)
         return None if rest is None else (args, rest)
 
 
@@ -141,9 +146,8 @@ class _AfterForward:
         kwargs: dict[str, Any],
         result: Any,
     ) -> None:
-        if torch.compiler.is_compiling():
-            return
-        self.tap.record(self.source, args, kwargs, result, self.tap.remembered())
+        tap = self.tap
+        tap.record(self.source, args, kwargs, result, tap.remembered() if tap.given else _NOTHING)
 
 
 _HOOKS = (
@@ -196,8 +200,7 @@ class WatchedFunction:
         given, rest = self.tap.take(kwargs)
         kept: Mapping[str, Any] = kwargs if rest is None else rest
         result = self.__wrapped__(*args, **kept)
-        if not torch.compiler.is_compiling():
-            self.tap.record(self._source, args, kept, result, given)
+        self.tap.record(self._source, args, kept, result, given)
         return result
 
     def __getattr__(self, name: str) -> Any:

@@ -108,13 +108,14 @@ def _watched_class(cls: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
 @functools.cache
 def _watched_iterator_class(cls: type[Any]) -> type[Any]:
     """The subclass of a loader's iterator class whose instances hand plain batches on."""
+    advance = cls.__next__
 
     class WatchedIterator(cls):  # type: ignore[misc]  # the base is known at run time
         def __next__(self) -> Any:
             feed: Feed = self.weightslab_feed
             feed.before()
             try:
-                carried = super().__next__()
+                carried = advance(self)
             except BaseException:
                 feed.end()
                 raise

@@ -23,7 +23,7 @@ from weightslab.capture.identify import IndexedSamples, Manners, NoRowsError, St
 from weightslab.capture.skipping import skipped_names, skipped_positions
 from weightslab.capture.tracking import IdFunction
 from weightslab.errors import AllDiscardedError, WeightsLabError
-from weightslab.types import Rows
+from weightslab.types import Namer, Rows
 
 if TYPE_CHECKING:
     from weightslab.ledger import Ledger
@@ -81,6 +81,10 @@ class Source:
         self._manners = Manners(name, options.ids, self._is_foreign, self.say)
         self._samples: IndexedSamples | StreamedSamples | None = None
         self._ledger: Ledger | None = None
+        self.namer: Namer
+        """Gives the ids of rows; there with the first row."""
+        self.is_apart = False
+        """Whether the loader is an evaluation's own: no training waits in it, or shows itself."""
         self._without_discards = -1
         self._seen: tuple[int, ...] = ()
         self.handed_out = 0
@@ -114,6 +118,7 @@ class Source:
         """The same samples with the same names, for a loader that no training waits in."""
         made = copy.copy(self)
         made.options = replace(self.options, is_training=False)
+        made.is_apart = True
         made.skips, made.skipped_names = Skips(), set()
         made.handed_out = 0
         made.sizing = None
@@ -195,6 +200,7 @@ class Source:
                     labels = None if layout.label is None else layout.label[layout.which == place]
                     self._register(ledger, base, indices_of(layout, place), labels)
         self._ledger = ledger
+        self.namer = ledger.ids.names
         self._seen = ()
 
     def _register(
@@ -273,10 +279,11 @@ class Source:
         if ledger is None or not self.options.is_training:
             return
         view = ledger.discarded
-        if not view.count and view.version == self._without_discards:
+        version = view.version  # before the count: an edit between the two is met next time
+        if version == self._without_discards:
             return
-        self._without_discards = -1 if view.count else view.version
-        seen = (view.version, *(base.moves for base in self.bases))
+        self._without_discards = -1 if view.count else version
+        seen = (version, *(base.moves for base in self.bases))
         if seen == self._seen:
             return
         self._seen = seen

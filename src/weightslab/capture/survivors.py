@@ -56,7 +56,7 @@ def _leading(batch: Any) -> int:
         first = batch[0] if batch else None
     elif isinstance(batch, Mapping):
         first = next(iter(batch.values()), None)
-    return len(first) if isinstance(first, torch.Tensor) and first.ndim else -1
+    return first.size(0) if isinstance(first, torch.Tensor) and first.ndim else -1
 
 
 def _places(batch: Any, data: list[Any] | tuple[Any, ...]) -> list[int] | None:

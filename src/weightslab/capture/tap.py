@@ -31,12 +31,16 @@ KEYWORDS = frozenset({"batch_ids", "batch_idx", "preds", "targets"})
 
 _NOTHING: Mapping[str, Any] = {}
 
+# Looked up once: each dot on the way costs the training thread a cold cache line.
+_is_compiling = torch.compiler.is_compiling
+_graph_task = torch._C._current_graph_task_id  # noqa: SLF001
+
 
 def observable(result: object) -> bool:
     """Whether a result may be read now: not in a recompute, a trace or a graph capture."""
-    if torch.compiler.is_compiling() or torch._C._current_graph_task_id() != -1:  # noqa: SLF001
+    if _is_compiling() or _graph_task() != -1:
         return False
-    if isinstance(result, torch.Tensor) and result.device.type != "cpu":
+    if isinstance(result, torch.Tensor) and not result.is_cpu:
         if result.device.type == "meta":
             return False
         if result.is_cuda and torch.cuda.is_current_stream_capturing():
@@ -60,7 +64,8 @@ class Tap:
         self.heard = False
         """Whether a result of it could be read so far."""
         self._session = None if session is None else weakref.ref(session)
-        self._call = threading.local()
+        self.given: dict[int, Mapping[str, Any]] = {}
+        """Our keywords of calls under way, by thread."""
 
     def __reduce__(self) -> tuple[type[Tap], tuple[None, SignalSpec, frozenset[str]]]:
         return (type(self), (None, self.spec, self.declared))
@@ -80,13 +85,15 @@ class Tap:
         }
 
     def remember(self, given: Mapping[str, Any]) -> None:
-        """Hold the keywords of the call under way in this thread."""
-        self._call.given = given
+        """Hold the keywords of the call under way in this thread, and forget any other."""
+        if given:
+            self.given[threading.get_ident()] = given
+        else:
+            self.given.pop(threading.get_ident(), None)
 
     def remembered(self) -> Mapping[str, Any]:
         """The keywords of the call under way in this thread; they are forgotten."""
-        given: Mapping[str, Any] = self._call.__dict__.pop("given", _NOTHING)
-        return given
+        return self.given.pop(threading.get_ident(), _NOTHING)
 
     def record(
         self,
@@ -103,8 +110,10 @@ class Tap:
 
         Raises only `InputError` for keywords of this call that cannot be used.
         """
+        if not observable(result):
+            return
         session = None if self._session is None else self._session()
-        if session is None or not observable(result):
+        if session is None:
             return
         self.heard = True
         try:
@@ -144,7 +153,8 @@ class Tap:
         """
         if type(result) is not torch.Tensor or result.dtype is not torch.float32:
             return False
-        if result.device.type != "cpu" or self.spec.per_instance or len(given) > 1:
+        spec = self.spec
+        if not result.is_cpu or spec.per_instance or len(given) > 1:
             return False
         batches = session.batches
         entry = batches.holding(given.get("batch_ids")) if given else batches.of(args, kwargs)
@@ -152,9 +162,9 @@ class Tap:
             return False
         rows = entry.batch.ids.rows
         values = result if result.ndim else plain_rows(result)
-        if values is None or values.ndim != 1 or len(values) != len(rows) or not len(rows):
+        if values is None or values.shape != rows.shape or not len(rows):
             return False
-        step = step_in(session, self.spec.name, entry)
-        columns = {self.spec.name: values.detach().numpy()}
-        session.recording.samples(columns, rows, step=step, log=self.spec.log)
+        step = entry.step if session.clock.has_optimizer else step_in(session, spec.name, entry)
+        # `.data`, and not `.detach()`: nothing of autograd is asked for what is only read.
+        session.recording.samples({spec.name: values.data.numpy()}, rows, step=step, log=spec.log)
         return True

@@ -96,6 +96,8 @@ class TrackedMap(DatasetProxy):
         dataset = self._wl_dataset
         fetch = getattr(dataset, "__getitems__", None)
         data = fetch(keys) if fetch else [dataset[key] for key in keys]
+        if self._wl_id_fn is None:
+            return FetchedBatch(data, Origins(pack_keys(keys)))
         names, problem = self._wl_names(data, many=True)
         return FetchedBatch(data, Origins(pack_keys(keys), names, problem=problem))
 
