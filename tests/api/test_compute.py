@@ -398,11 +398,14 @@ def test_ctrl_c_keeps_what_was_computed() -> None:
 
 
 INTERRUPTED = """
+import signal
 import sys
 import weightslab as wl
 from torch.utils.data import DataLoader
 from tests.capture.oracles import Numbers
 
+# Whoever starts the tests in the background of a script has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with wl.Session(sys.argv[1]):
     called = 0
 
