@@ -1,8 +1,8 @@
 """What a dynamic signal with history costs a sample, from the save until its value is there.
 
 A million samples with 16 earlier values each, in files that are merged, as those of a long run
-are. Batched and one by one against the same means of slices of an array; the seed's loss-shape
-classifier, as the example has it, against its own work on slices.
+are. Batched and one by one against the same means of slices of an array; the loss-shape
+classifier of the example against its own work on slices.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def with_history(function: Callable[[Any], Any], *, batched: bool) -> Pair:
 
 
 def classifier(samples: int, depth: int) -> Pair:
-    """The seed's classifier, at every 25th step."""
+    """The classifier of the example, at every 25th step."""
     with wl.Session(f"page{samples}") as session:
         page = vars(_example())
         classify = page["_classify_loss_shape"]
@@ -144,7 +144,7 @@ def _example() -> ModuleType:
 
 
 def main() -> None:
-    """Print what a signal costs a sample: batched, one by one, and the seed's classifier."""
+    """Print what a signal costs a sample: batched, one by one, and the example's classifier."""
     slices = "means of numpy slices"
     pair = with_history(mean_batch, batched=True)
     report("signal with history, 1M samples, batched", pair, floor=slices, goal="5 us")
@@ -152,7 +152,7 @@ def main() -> None:
     report("signal with history, 1M samples, one by one", pair, floor=slices, goal="20 us")
     for samples, depth, name in ((60_000, 50, "60k x 50"), (1_000_000, 16, "1M x 16")):
         report(
-            f"loss-shape classifier of the seed, {name}",
+            f"loss-shape classifier of the example, {name}",
             classifier(samples, depth),
             floor="its own work on slices",
             goal="microseconds, no scan",

@@ -2,8 +2,8 @@
 
 Trains on the handwritten digits that ship with scikit-learn. After each epoch it asks for
 an evaluation of the held-out digits, which runs before the next batch, with the model in
-evaluation mode and nothing of the training touched; at the end for one of the samples that
-were tagged as hard alone. Each is printed as it ends, and stands in the run's history
+evaluation mode and nothing of the training touched; at the end for one of only those
+samples that it tagged as hard. Each is printed as it ends, and stands in the run's history
 beside the training, under the experiment hash with its number.
 
     python examples/evaluation/main.py [--epochs 5] [--out runs/evaluation]

@@ -20,6 +20,9 @@ def pause() -> None:
     Hyperparameters with an `is_training` say the same: `pause` makes it false there, and
     `is_training: false` in them pauses.
 
+    Raises:
+        WorkerProcessError: called inside a DataLoader worker.
+
     Example:
         >>> import weightslab as wl
         >>> wl.pause()
@@ -36,6 +39,9 @@ def resume() -> None:
 
     Hyperparameters with an `is_training` have it true afterwards.
 
+    Raises:
+        WorkerProcessError: called inside a DataLoader worker.
+
     Example:
         >>> import weightslab as wl
         >>> wl.resume()
@@ -49,14 +55,20 @@ def status() -> dict[str, Any]:
 
     Returns:
         `step` (updates completed), `paused` and `pause_reasons`, `waiting` (the training
-        thread stands at a safe point), `signals` (batches of values that wait for them;
-        batches `dropped` and values `failed`, by the name of the signal; `unheard`, the signals
-        whose subscription has met no value yet, with its name), `hyperparameters` once there
+        thread stands at a safe point), `work` (how far `compute_signals` is: `label`, `done`,
+        `total`), `signals` (`waiting`, the batches of values that still fire some; batches
+        `dropped` and values `failed`, by the name of the signal; `unheard`, the signals that
+        have met no value yet of what they subscribe to, with its name; `history_bytes`, the
+        memory of what they read), `hyperparameters` once there
         are any (their source; in `edits`, for each key that was edited, what is `requested`
         and what `applied`, since which `step`, and `why` not), `evaluation` (`pending`,
         `running` with how many batches are `done` of `total`, `last` with its results or its
         error), `notices` (number of each kind of event), and, once the run folder is open,
-        what `Ledger.status` says of it.
+        what is said of that: its `root`, `samples`, `experiment_hash`, rows that wait for
+        their files, and the memory of arrays.
+
+    Raises:
+        WorkerProcessError: called inside a DataLoader worker.
 
     Example:
         >>> import weightslab as wl
@@ -80,6 +92,7 @@ def keep_serving(timeout: float | None = None) -> None:
     Raises:
         InputError: a timeout that is no number of seconds from 0.
         StateError: called in a dynamic signal.
+        WorkerProcessError: called inside a DataLoader worker.
 
     Example:
         >>> import weightslab as wl

@@ -47,7 +47,8 @@ def request_evaluation(
     Raises:
         UnknownOptionError: no such loader is watched.
         ReadOnlyError: the session was opened with mode="r".
-        InputError: tags without a tag in them, or a timeout that is no number above 0.
+        InputError: a name that is no text, tags without a tag in them, or a timeout that is
+            no number above 0.
         WorkerProcessError: called inside a DataLoader worker.
 
     Example:

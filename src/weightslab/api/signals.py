@@ -191,9 +191,10 @@ def signal(
         include_history_metadata: with the step of each, as `model_age`.
         log: also put the mean of the batch on the global curve.
         batched: call the function once for a batch of B: `ctx.sample_ids`,
-            `ctx.subscribed_value` [B] and `ctx.history(last=...)`, in a static signal
-            `ctx.data` and `ctx.images`, lists of B; it returns [B], a tensor, an array, or a
-            list in which None means no value.
+            `ctx.annotation_ids` (None for whole samples), `ctx.subscribed_value` [B] and
+            `ctx.history(last=...)` with `steps` and `values` [B, T], oldest first, of which
+            `counts` [B] are there; in a static signal `ctx.data` and `ctx.images`, lists of B.
+            It returns [B], a tensor, an array, or a list in which None means no value.
 
     Raises:
         InputError: an option that cannot be meant, a signal that would fire itself, or a

@@ -29,7 +29,7 @@ def watch_or_edit(
     | optimizer | `torch.optim.Optimizer` | the same object | |
     | logger | Lightning logger, `SummaryWriter`, anything with `log`, `log_metrics` or `add_scalar`; None for one of ours | the same object | `log_dir` names the run folder |
     | loss, metric, signal | `nn.Module`, torchmetrics object, function | a module: a shallow copy that shares its parameters; torchmetrics: the same object; a function: a callable | `signal_name` (or `name`), `per_sample`, `per_instance`, `log` |
-    | hyperparameters, hp, params, parameters | dict, `DictConfig`, path of a YAML file | a `DictConfig`: your own, or one made of the dict or file | `defaults`, `poll_interval`, `on_change`, `root_log_dir` |
+    | hyperparameters, hp, params, parameters | dict, `DictConfig`, path of a YAML file | a `DictConfig`: your own, or one made of the dict, the file or `defaults` | `defaults`, `poll_interval`, `on_change`, `root_log_dir` (or `log_dir`) |
 
     A watched loss or metric is called as before and returns what it returned before,
     the same object, whatever its reduction. Of a call over a batch of B samples it
@@ -48,22 +48,25 @@ def watch_or_edit(
 
     Hyperparameters come back as a handle that reads like a dict and stays live: read it
     where you use it. `defaults` (a dict) lies under what you give, and types of a
-    structured config, struct and read-only flags hold for edits, too. A file is looked at
-    every `poll_interval` seconds (1.0), and taken up once it stood still for 0.1 s; only
-    what changed in it is changed in the handle, between two training steps, so that what
-    your code set stays. A key that goes from it falls back to its default, or keeps its
-    last value where it has none. A version that cannot be used (no YAML, text where a
-    learning rate was, a value where a section was), or a deleted file, leaves the values as
-    they are and is said once; a file that is not there at the start needs `defaults`. `root_log_dir` and
-    `experiment_name` in it name the run folder, until the first value is written.
+    structured config, struct and read-only flags hold for edits, too. `root_log_dir` and
+    `experiment_name` in them name the run folder, until the first value is written. What
+    your code writes (`hp.optimizer.lr = 0.01`) counts from the next step on; keep counters
+    out of them, for every change is an edit. Text under keys such as `api_key` or
+    `password` stands in the journal and the status as `***`.
+
+    A file is looked at every `poll_interval` seconds (1.0), and taken up once it stood
+    still for 0.1 s; only what changed in it is changed in the handle, between two training
+    steps, so that what your code set stays. A key that goes from it falls back to its
+    default, or keeps its last value where it has none. A version that cannot be used (no
+    YAML, text where a learning rate was, a value where a section was), or a deleted file,
+    leaves the values as they are and is said once; a file that is not there at the start
+    needs `defaults`.
+
     `on_change` is called on the training thread, after watched objects have what they take,
     with a dict of changes by dotted key, such as
     `{"optimizer.lr": Change(before=0.1, after=0.01)}`: `change.before` and `change.after`
     are `MISSING` for a key that came or went. What it edits itself counts with the next
     step, and calls it again. One that raises is said once, and training goes on.
-    What your code writes (`hp.optimizer.lr = 0.01`) counts from the next step on, too; keep
-    counters out of them. Text under keys such as `api_key` or `password` stands in the
-    journal and the status as `***`.
 
     Whoever edits them, what watched objects take is applied before the next training step:
     `lr` (and what schedulers hold of it, by the same factor), `weight_decay`, `momentum`,

@@ -33,7 +33,7 @@ def with_ids(batch: Any, ids: SampleIds | None) -> Any:
     return batch
 
 
-def leaves_of(batch: Any) -> list[Leaf]:
+def _leaves_of(batch: Any) -> list[Leaf]:
     """Weak references to the tensors that a batch is made of."""
     if isinstance(batch, (list, tuple)):
         return [weakref.ref(part) for part in batch if isinstance(part, torch.Tensor)]
@@ -44,7 +44,7 @@ def leaves_of(batch: Any) -> list[Leaf]:
     return []
 
 
-def pause(source: Source) -> None:
+def _pause(source: Source) -> None:
     """The session's safe point, before each batch of a training loader.
 
     A batch of another one is no safe point, yet a sign that the script is at work; one of an
@@ -100,7 +100,7 @@ class Feed:
         """What comes before a batch is fetched: the safe point, then edits."""
         source = self.source
         if self.direct and not source.is_apart:
-            pause(source)
+            _pause(source)
         if not source.options.is_training:
             return
         try:
@@ -124,7 +124,7 @@ class Feed:
     def deliver(self, batch: Any, batch_ids: BatchIds | None) -> Any:
         """Make this the consumer's batch."""
         try:
-            self.session.batches.enter(batch_ids, self.key, leaves_of(batch))
+            self.session.batches.enter(batch_ids, self.key, _leaves_of(batch))
             source = self.source
             source.handed_out += 1
             if source.handed_out == PATIENCE_BATCHES and source.options.is_training:
@@ -189,7 +189,7 @@ class Relay:
         return getattr(self._inner, name)
 
     def __next__(self) -> Any:
-        pause(self._loader.weightslab)
+        _pause(self._loader.weightslab)
         feed = self._feed
         try:
             batch = next(self._inner)

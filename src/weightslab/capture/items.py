@@ -23,6 +23,7 @@ from weightslab.capture.source import Source, SourceOptions, infer_training, sou
 from weightslab.capture.streams import TrackedStream
 from weightslab.capture.tracking import TrackedMap
 from weightslab.errors import InputError
+from weightslab.evaluation.managed_loader import end_workers
 from weightslab.queries.names import origin_spellings
 from weightslab.types import Rows
 
@@ -90,7 +91,7 @@ class Items:
         try:
             yield from self._chunks(fetching)
         finally:
-            _let_go(fetching)
+            end_workers(fetching)
 
     def _chunks(self, fetching: Iterator[Listed]) -> Iterator[Chunk]:
         source = self._source
@@ -158,17 +159,6 @@ class Items:
                 f"the collate function of {origin!r} did not take the items of a chunk "
                 f"({listed.aside}), so ids that its batches would show are not looked at",
             )
-
-
-def _let_go(fetching: Iterator[Listed]) -> None:
-    """End the workers now.
-
-    The traceback of an error holds the iterator, and where that is collected in a circle its
-    queues go first: torch then waits 5 seconds for each worker, at any moment of a training.
-    """
-    shut_down = getattr(fetching, "_shutdown_workers", None)
-    if shut_down is not None:
-        shut_down()
 
 
 def _loader_of(data: Any) -> DataLoader[Any]:

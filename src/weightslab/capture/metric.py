@@ -16,8 +16,9 @@ from weightslab.capture.options import checked_flag
 from weightslab.capture.recorder import checked_name
 from weightslab.capture.silence import listen
 from weightslab.capture.tap import KEYWORDS, SignalSpec, Tap
-from weightslab.capture.torchmetric import is_torchmetric, watch_torchmetric
+from weightslab.capture.torchmetric import watch_torchmetric
 from weightslab.errors import InputError
+from weightslab.evaluation.metric_states import is_torchmetric
 
 if TYPE_CHECKING:
     from weightslab.session import Session

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from weightslab.capture.bases import length_of
 from weightslab.capture.discard import TORCHDATA, slices_a_sampler
 
 __all__ = ["Choice", "in_order"]
@@ -63,7 +64,7 @@ def in_order(sampler: Any, choice: Choice | None, shared: Sequence[object]) -> A
         return slices
     listed = _listed(sampler)
     if listed is None:
-        return _Copied(_copy_of(sampler, shared), choice, _length(shared[0]))
+        return _Copied(_copy_of(sampler, shared), choice, length_of(shared[0]))
     return listed if choice is None else _chosen(listed, choice)
 
 
@@ -122,7 +123,7 @@ class _Copied:
                 yield left
 
     def _drawn(self) -> Iterator[Any]:
-        most = _length(self.sampler)
+        most = length_of(self.sampler)
         if most is not None or self.samples is None:
             yield from islice(self.sampler, most)
             return
@@ -143,13 +144,6 @@ def _holds_many(key: Any) -> bool:
     return isinstance(key, (list, tuple, np.ndarray)) or (
         isinstance(key, torch.Tensor) and key.ndim > 0
     )
-
-
-def _length(value: Any) -> int | None:
-    try:
-        return len(value)
-    except (TypeError, NotImplementedError, AttributeError):
-        return None
 
 
 def _copy_of(sampler: Any, shared: Sequence[object]) -> Any:

@@ -5,22 +5,15 @@ torchmetrics is never imported here: an object that is one has loaded it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from weightslab.capture.patch import InstancePatch
 from weightslab.capture.tap import Tap
 
-__all__ = ["is_torchmetric", "watch_torchmetric"]
+__all__ = ["watch_torchmetric"]
 
 _Method = Callable[..., Any]
-
-
-def is_torchmetric(obj: object) -> bool:
-    """Whether `obj` is a torchmetrics `Metric` or `MetricCollection`."""
-    loaded = sys.modules.get("torchmetrics")
-    return loaded is not None and isinstance(obj, (loaded.Metric, loaded.MetricCollection))
 
 
 def watch_torchmetric(metric: Any, tap: Tap) -> Any:

@@ -19,8 +19,8 @@ from weightslab.capture.metric import watch_signal
 from weightslab.capture.model import watch_model
 from weightslab.capture.optimizer import watch_optimizer
 from weightslab.capture.options import checked_object_name
-from weightslab.capture.torchmetric import is_torchmetric
 from weightslab.errors import InputError, UnknownOptionError
+from weightslab.evaluation.metric_states import is_torchmetric
 
 if TYPE_CHECKING:
     from weightslab.session import Session

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 from weightslab.evaluation.request import Actor, Outcome, Request
 from weightslab.evaluation.underway import Underway
 
-__all__ = ["Controller", "Taker"]
+__all__ = ["Controller", "Extent", "Taker"]
 
 Taker = Literal["loop", "safe point", "serving", "worker"]
 """Who asks for work: `run_pending_evaluation`, a safe point of training, `keep_serving`, the

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from weightslab.errors import EvaluationCancelled, EvaluationTimeout
 from weightslab.evaluation.unpack import count_samples
 
-__all__ = ["ManagedLoader", "Steps"]
+__all__ = ["ManagedLoader", "Steps", "end_workers", "length_of"]
 
 
 class Steps(Protocol):
@@ -49,7 +49,7 @@ class ManagedLoader:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.loader = loader
-        self.total = _length(loader) if total is None else total
+        self.total = length_of(loader) if total is None else total
         """Batches of a pass; None where nobody knows."""
         self.batches = 0
         """Batches that were evaluated so far."""
@@ -87,7 +87,7 @@ class ManagedLoader:
                 self._check()
         finally:
             self.at_hand = None
-            _end(batches)
+            end_workers(batches)
 
     def _check(self) -> None:
         reason = self._should_stop()
@@ -103,15 +103,20 @@ class ManagedLoader:
         return f"{self.batches} of {'?' if self.total is None else self.total} batches"
 
 
-def _length(loader: Any) -> int | None:
+def length_of(loader: Any) -> int | None:
+    """Batches of a pass over a loader; None where it does not know."""
     try:
         return len(loader)
     except (TypeError, NotImplementedError, AttributeError):
         return None
 
 
-def _end(batches: Any) -> None:
-    """End the workers of a loader's iterator now, not when an error's traceback is forgotten."""
+def end_workers(batches: Any) -> None:
+    """End the workers of a loader's iterator now.
+
+    The traceback of an error holds the iterator, and where that is collected in a circle its
+    queues go first: torch then waits 5 seconds for each worker, at any moment of a training.
+    """
     shut_down = getattr(batches, "_shutdown_workers", None)
     if shut_down is not None:
         shut_down()

@@ -16,7 +16,7 @@ from weightslab.queries.frames import ids_of_sorted
 from weightslab.queries.lookup import find_rows
 from weightslab.queries.names import signal_name
 
-__all__ = ["HISTORY_COLUMNS", "history_frame", "history_pieces"]
+__all__ = ["HISTORY_COLUMNS", "held_views", "history_frame", "history_pieces"]
 
 HISTORY_COLUMNS: dict[str, dict[str, pl.DataType]] = {
     "global": {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from weightslab.errors import EvaluationCancelled, EvaluationError, InputError, StateError
 from weightslab.evaluation.buffer import Buffer
 from weightslab.evaluation.controller import Controller
-from weightslab.evaluation.managed_loader import ManagedLoader
+from weightslab.evaluation.managed_loader import ManagedLoader, length_of
 from weightslab.evaluation.publish import next_marker, publish
 from weightslab.evaluation.request import Outcome, Request
 from weightslab.progress import Progress
@@ -56,7 +56,7 @@ def evaluate(session: Session, controller: Controller, request: Request, given: 
     step = session.training.step
     batches = _batches(session, request, given)
     is_watched = getattr(batches, "weightslab", None) is not None
-    progress = Progress(f"evaluating {request.loader_name}", _length(batches))
+    progress = Progress(f"evaluating {request.loader_name}", length_of(batches))
     managed = _managed(controller, request, batches, progress)
     buffer = Buffer((lambda: _batch_size(session)) if is_watched else lambda: managed.at_hand)
     controller.begin(step, progress)
@@ -152,10 +152,3 @@ def _batch_size(session: Session) -> int | None:
     if top is None:
         return None
     return 1 if top.batch is None else len(top.batch)
-
-
-def _length(batches: Any) -> int | None:
-    try:
-        return len(batches)
-    except (TypeError, NotImplementedError):
-        return None

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weightslab.ledger import Ledger
 from weightslab.ledger.log.records import Floats
 from weightslab.signals.firing import Firing
+from weightslab.signals.signals import Listener
 from weightslab.types import Rows
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Listener", "Recording", "Sink"]
+__all__ = ["Recording", "Sink"]
 
 
 class Sink(Protocol):
@@ -36,18 +37,6 @@ class Sink(Protocol):
 
     def scalars(self, scalars: Mapping[str, float], *, step: int) -> None:
         """Values of the global curve."""
-
-
-class Listener(Protocol):
-    """Hears of every value that went to the ledger, on the thread that saved it.
-
-    It does not keep the arrays: they may be the caller's own memory, to be overwritten.
-    """
-
-    def heard(
-        self, signals: Mapping[str, Floats], rows: Rows | None, annotations: Rows | None, step: int
-    ) -> None:
-        """Values were saved; `rows` None: scalars of the curve, arrays of length 1 or numbers."""
 
 
 class Recording:

@@ -11,8 +11,6 @@ __all__ = ["Inbox"]
 
 _QUIET_TOGETHER = 256
 """Items that fire nobody and wait for one that does before the thread is woken for them."""
-
-
 _QUIET = 10
 """How many of them may wait, for each firing that may."""
 _MOST_BYTES = 256 << 20

@@ -83,7 +83,7 @@ class Past:
             raise InputError(f"last is None or a whole number from 0, not {n!r}")
         wanted = min(int(n), self._longest)
         found = self._recent(wanted) if wanted <= DEPTH else None
-        return newest(self._whole, wanted) if found is None else found
+        return _newest(self._whole, wanted) if found is None else found
 
     @cached_property
     def _lists(self) -> tuple[list[list[int]], list[list[float]], list[int]]:
@@ -102,7 +102,7 @@ class Past:
         ]
 
 
-def newest(history: SignalHistory, n: int) -> SignalHistory:
+def _newest(history: SignalHistory, n: int) -> SignalHistory:
     """The last `n` values of each sample."""
     size, width = history.steps.shape
     if width <= n:

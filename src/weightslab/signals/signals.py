@@ -28,12 +28,15 @@ _SAY_S = 5.0
 
 
 class Listener(Protocol):
-    """Hears of every value that is saved."""
+    """Hears of every value that went to the ledger, on the thread that saved it.
+
+    It does not keep the arrays: they may be the caller's own memory, to be overwritten.
+    """
 
     def heard(
         self, signals: Mapping[str, Floats], rows: Rows | None, annotations: Rows | None, step: int
     ) -> None:
-        """Values were saved."""
+        """Values were saved; `rows` None: scalars of the curve, arrays of length 1 or numbers."""
 
 
 class Signals:
@@ -168,7 +171,7 @@ class Signals:
     def status(self) -> dict[str, Any]:
         """How many batches wait; by the name of the signal what was dropped and failed.
 
-        `unheard` are those of which nothing has come yet that they subscribe to.
+        `unheard` are those that have met no value yet of what they subscribe to.
         """
         dispatch = self._dispatch
         return {

@@ -23,7 +23,15 @@ from weightslab.signals.views import Image, image_of
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Scene", "StaticBatchContext", "chosen_signals", "compute", "input_of"]
+__all__ = [
+    "Failed",
+    "Keep",
+    "Scene",
+    "StaticBatchContext",
+    "chosen_signals",
+    "compute",
+    "input_of",
+]
 
 INPUTS = ("image", "input", "x", "data")
 

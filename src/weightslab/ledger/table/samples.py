@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from weightslab.types import Rows
 
-__all__ = ["CategoryColumn", "InstanceTable", "Latest", "SampleTable"]
+__all__ = ["CategoryColumn", "InstanceTable", "Latest", "SampleTable", "grown", "grown_rows"]
 
 Bools = npt.NDArray[np.bool_]
 
