@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import queue
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import polars as pl
@@ -16,7 +18,7 @@ import weightslab as wl
 from weightslab.evaluation.request import Outcome
 from weightslab.session import current
 
-__all__ = ["Training", "curve", "finished", "journal", "wait_until"]
+__all__ = ["Training", "ahead", "curve", "finished", "journal", "wait_until"]
 
 SAMPLES = 19
 """In batches of 4 the last one is short."""
@@ -76,6 +78,20 @@ class Training:
                 self.model(self.inputs), self.targets, reduction="none"
             )
         return float(losses.double().mean())
+
+
+def ahead(loader: Any) -> Iterator[Any]:
+    """The batches of a loader, drawn on a thread of its own."""
+    batches: queue.Queue[Any] = queue.Queue(1)
+
+    def draw() -> None:
+        for batch in loader:
+            batches.put(batch)
+        batches.put(None)
+
+    threading.Thread(target=draw, daemon=True).start()
+    while (batch := batches.get()) is not None:
+        yield batch
 
 
 def curve(signal: str = "loss", *, marked: bool = True) -> list[tuple[str, int, float]]:

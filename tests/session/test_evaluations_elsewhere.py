@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import weightslab as wl
-from tests.session.evaluated import Training, finished, wait_until
+from tests.session.evaluated import Training, ahead, finished, wait_until
 from weightslab.session import current
 
 STEP_S, PASS_S = 0.4, 0.5
@@ -72,20 +71,6 @@ def weights(
             optimizer.step()
             optimizer.zero_grad()
         return list(model.parameters()), [finished(request).state for request in requests]
-
-
-def ahead(loader: Any) -> Iterator[Any]:
-    """The batches of a loader, drawn on a thread of its own."""
-    batches: queue.Queue[Any] = queue.Queue(1)
-
-    def draw() -> None:
-        for batch in loader:
-            batches.put(batch)
-        batches.put(None)
-
-    threading.Thread(target=draw, daemon=True).start()
-    while (batch := batches.get()) is not None:
-        yield batch
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import torch
 from torch import nn
 
 import weightslab as wl
-from tests.session.evaluated import SAMPLES, Training, curve, finished, journal, wait_until
+from tests.session.evaluated import SAMPLES, Training, ahead, curve, finished, journal, wait_until
 from weightslab.errors import WeightsLabWarning
 from weightslab.session import current
 from weightslab.session.control import Control
@@ -246,20 +245,6 @@ def test_a_function_that_reads_ahead_on_a_thread_of_its_own_does_not_stand_still
     outcome = finished(wl.request_evaluation("val_loader"))
     assert len(taken) == 5 and outcome.state == "done"
     assert outcome.results["loss"] == pytest.approx(training.mean_loss(), rel=1e-6)
-
-
-def ahead(loader: Any) -> Iterator[Any]:
-    """The batches of a loader, drawn on a thread of its own."""
-    batches: queue.Queue[Any] = queue.Queue(2)
-
-    def draw() -> None:
-        for batch in loader:
-            batches.put(batch)
-        batches.put(None)
-
-    threading.Thread(target=draw, daemon=True).start()
-    while (batch := batches.get()) is not None:
-        yield batch
 
 
 @pytest.mark.parametrize("by", ["script", "client"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,15 @@ import numpy as np
 from weightslab.errors import InputError
 from weightslab.types import check_text
 
-__all__ = ["check_count", "check_flag", "check_launch", "check_limit", "check_name", "check_origin"]
+__all__ = [
+    "check_count",
+    "check_flag",
+    "check_launch",
+    "check_limit",
+    "check_name",
+    "check_origin",
+    "check_takes_one",
+]
 
 
 def check_name(name: Any, what: str) -> None:
@@ -36,6 +46,21 @@ def check_flag(value: Any, name: str) -> bool:
 def check_count(value: Any, name: str) -> int:
     """A whole number from 1."""
     return _whole(value, f"{name} is a whole number from 1", 1)
+
+
+def check_takes_one(function: Callable[..., Any], what: str, argument: str) -> None:
+    """Refuse what cannot be called with one argument, where it says what it takes."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some of what is written in C does not say
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise InputError(
+            f"{what} is called with one argument, {argument}, and this one takes "
+            f"{signature}: {error}"
+        ) from None
 
 
 def check_limit(limit: Any) -> int | None:

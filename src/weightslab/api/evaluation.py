@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, overload
 
-from weightslab.api.arguments import check_name
+from weightslab.api.arguments import check_name, check_takes_one
 from weightslab.errors import InputError
 from weightslab.export.naming import names
 from weightslab.session import current, guard_worker
@@ -184,14 +184,4 @@ def _check_function(function: object) -> None:
             f"{type(function).__name__} {function!r:.60}: write @wl.eval_fn above "
             f"`def evaluate(loader): ...`, without yield or async"
         )
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some of what is written in C does not say
-        return
-    try:
-        signature.bind(None)
-    except TypeError as error:
-        raise InputError(
-            f"an evaluation function is called with one argument, the loader, and this one takes "
-            f"{signature}: {error}"
-        ) from None
+    check_takes_one(function, "an evaluation function", "the loader")

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
-from weightslab.api.arguments import check_count, check_flag, check_origin
+from weightslab.api.arguments import check_count, check_flag, check_origin, check_takes_one
 from weightslab.capture.recorder import checked_name, save_instances, save_samples
 from weightslab.errors import InputError
 from weightslab.session import current, current_or_none, guard_worker
@@ -239,7 +239,7 @@ def signal(
         if not callable(function) or inspect.iscoroutinefunction(function):
             raise InputError(f"wl.signal decorates a function of one context, not {function!r}")
         own = checked_name(_function_name(function)) if named is None else named
-        _check_takes_one(function, own)
+        check_takes_one(function, f"the function of signal {own!r}", "a wl.SignalContext")
         session = current()
         session.signals.define(Signal(own, function, source, every=every, **flags))
         if own in session.registry.signals:
@@ -247,21 +247,6 @@ def signal(
         return function
 
     return register
-
-
-def _check_takes_one(function: Callable[..., Any], name: str) -> None:
-    """Refuse what cannot be called with one argument, where it says what it takes."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some of what is written in C does not say
-        return
-    try:
-        signature.bind(None)
-    except TypeError as error:
-        raise InputError(
-            f"the function of signal {name!r} is called with one argument, a wl.SignalContext, and "
-            f"takes {signature}: {error}"
-        ) from None
 
 
 def _source_name(subscribe_to: object) -> str:

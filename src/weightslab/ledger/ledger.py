@@ -17,6 +17,7 @@ from weightslab.ledger.arrays.large import LargeArrays
 from weightslab.ledger.claim import check_format, new_launch
 from weightslab.ledger.edits.discards import DiscardView
 from weightslab.ledger.edits.editor import Editor
+from weightslab.ledger.edits.known import category_values, tag_names
 from weightslab.ledger.edits.others import Others
 from weightslab.ledger.files import Files
 from weightslab.ledger.flusher import Flusher
@@ -372,20 +373,11 @@ class Ledger:
 
     def tags(self) -> list[str]:
         """Names of the boolean tags, whoever made them."""
-        found = [tag for store in self._stores() for tag in store.samples.tags]
-        merged = self._others.merged
-        return list(dict.fromkeys([*found, *(merged.tags() if merged else ())]))
+        return tag_names(self._stores(), self._others.merged)
 
     def categories(self) -> dict[str, list[str]]:
         """Categorical tags and their values, whoever made them."""
-        found: dict[str, dict[str, None]] = {}
-        for store in self._stores():
-            for name, column in store.samples.categories.items():
-                found.setdefault(name, {}).update(dict.fromkeys(column.categories))
-        merged = self._others.merged
-        for name, known in merged.categories().items() if merged else ():
-            found.setdefault(name, {}).update(dict.fromkeys(known))
-        return {name: list(values) for name, values in found.items()}
+        return category_values(self._stores(), self._others.merged)
 
     def _stores(self) -> list[Store]:
         """Where tags stand: a reader has none of its own."""
