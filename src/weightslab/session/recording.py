@@ -74,14 +74,18 @@ class Recording:
     @property
     def is_diverted(self) -> bool:
         """Whether this thread's values go elsewhere: it is evaluating."""
-        return bool(self._diverted) and threading.get_ident() in self._diverted
+        return self._sink is not None
+
+    @property
+    def _sink(self) -> Sink | None:
+        return self._diverted.get(threading.get_ident()) if self._diverted else None
 
     def samples(
         self, signals: Mapping[str, Floats], rows: Rows, *, step: int, log: bool = True
     ) -> None:
         """Save one value [B] per sample of each signal; `log` also feeds the curve."""
-        if self._diverted and self.is_diverted:
-            self._diverted[threading.get_ident()].samples(signals, rows, step=step, log=log)
+        if self._diverted and (sink := self._sink) is not None:
+            sink.samples(signals, rows, step=step, log=log)
             return
         self._ledger().append_samples(signals, rows, step=step, log=log)
         if (firing := Firing.current()) is not None:
@@ -100,8 +104,7 @@ class Recording:
         log: bool = True,
     ) -> None:
         """Save one value [N] per instance: their samples' rows, and 1-based annotations."""
-        if self._diverted and self.is_diverted:
-            sink = self._diverted[threading.get_ident()]
+        if self._diverted and (sink := self._sink) is not None:
             sink.instances(signals, rows, annotations, step=step, log=log)
             return
         self._ledger().append_instances(signals, rows, annotations, step=step, log=log)
@@ -111,8 +114,8 @@ class Recording:
 
     def scalars(self, scalars: Mapping[str, float], *, step: int) -> None:
         """Save values of the global curve."""
-        if self._diverted and self.is_diverted:
-            self._diverted[threading.get_ident()].scalars(scalars, step=step)
+        if self._diverted and (sink := self._sink) is not None:
+            sink.scalars(scalars, step=step)
             return
         self._ledger().append_scalars(scalars, step=step)
         self.last_step, self.saved_at = step, time.monotonic()
