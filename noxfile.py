@@ -44,7 +44,8 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check src/ with mypy, strict."""
-    install(session, ".[demo]", *group("types"), "torchmetrics", "torchdata", "pandas")
+    install(session, ".[demo,lightning,accelerate,hydra]", *group("types"))
+    install(session, "torchmetrics", "torchdata", "pandas")
     session.run("mypy", *session.posargs)
 
 

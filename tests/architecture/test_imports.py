@@ -50,7 +50,7 @@ MAY_IMPORT = {
 HOMES = {
     "torch": {
         "bench", "capture", "checkpoints", "demo", "evaluation.ambient", "evaluation.isolation",
-        "evaluation.runner", "evaluation.switches", "evaluation.tensors", "isolation",
+        "evaluation.runner", "evaluation.switches", "evaluation.tensors", "integration", "isolation",
         "signals.static", "weightslab_lightning",
     },
     "polars": {"api", "bench", "demo", "dynamics", "evaluation", "export", "queries", "service",

@@ -19,7 +19,7 @@ from weightslab.capture.source import Source
 from weightslab.session.batches import Key, Leaf
 from weightslab.types import BatchIds, SampleIds
 
-__all__ = ["Feed", "Relay", "with_ids"]
+__all__ = ["Feed", "Relay", "leaves_of", "with_ids"]
 
 PAIR = 2
 REMEMBERED = 64
@@ -33,7 +33,7 @@ def with_ids(batch: Any, ids: SampleIds | None) -> Any:
     return batch
 
 
-def _leaves_of(batch: Any) -> list[Leaf]:
+def leaves_of(batch: Any) -> list[Leaf]:
     """Weak references to the tensors that a batch is made of."""
     if isinstance(batch, (list, tuple)):
         return [weakref.ref(part) for part in batch if isinstance(part, torch.Tensor)]
@@ -99,7 +99,7 @@ class Feed:
     def before(self) -> None:
         """What comes before a batch is fetched: the safe point, then edits."""
         source = self.source
-        if self.direct and not source.is_apart:
+        if self.direct and not source.is_apart and not source.options.queued:
             _pause(source)
         if not source.options.is_training:
             return
@@ -123,8 +123,11 @@ class Feed:
 
     def deliver(self, batch: Any, batch_ids: BatchIds | None) -> Any:
         """Make this the consumer's batch."""
+        if self.source.options.queued:
+            self.source.queue.append(batch_ids)
+            return batch
         try:
-            self.session.batches.enter(batch_ids, self.key, _leaves_of(batch))
+            self.session.batches.enter(batch_ids, self.key, leaves_of(batch))
             source = self.source
             source.handed_out += 1
             if source.handed_out == PATIENCE_BATCHES and source.options.is_training:

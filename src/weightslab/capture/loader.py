@@ -14,7 +14,7 @@ from weightslab.capture.bases import layout_of
 from weightslab.capture.evaluation_loader import evaluation_loader
 from weightslab.capture.options import checked_flag, checked_object_name
 from weightslab.capture.shadow import plain_loader, shadow, source_of
-from weightslab.capture.source import Source, SourceOptions, infer_training
+from weightslab.capture.source import OnDiscard, Source, SourceOptions, infer_training
 from weightslab.capture.tracking import IdFunction
 from weightslab.errors import InputError, UnknownOptionError
 
@@ -42,6 +42,8 @@ def watch_loader(
     append_ids: bool = True,
     id_fn: IdFunction | None = None,
     ids: bool | None = None,
+    on_discard: OnDiscard = "shrink",
+    queued: bool = False,
     **dataset_options: Any,
 ) -> DataLoader[Any]:
     """Watch a DataLoader, or a dataset as the loader that the options make of it.
@@ -60,6 +62,8 @@ def watch_loader(
             in the worker. With `batch_size=None` it may return a list.
         ids: True takes integers in the batch's id field as ids without question;
             False takes nothing in the batch as ids.
+        on_discard: what becomes of a discarded sample's place; for trainers.
+        queued: whether batches wait until a trainer receives them.
         dataset_options: DATASET_OPTIONS, for a dataset only.
 
     Returns:
@@ -92,6 +96,8 @@ def watch_loader(
         append_ids=append_ids,
         id_fn=id_fn,
         ids=ids,
+        on_discard=on_discard,
+        queued=queued,
     )
     source = Source(session, name, loader.dataset, options)
     watched = shadow(loader, source)

@@ -28,6 +28,7 @@ from weightslab.capture.fold import find_owner_axis, group, share
 from weightslab.capture.transfer import Array, Values, to_values
 
 __all__ = [
+    "FUNCTIONS",
     "LossSource",
     "Unreduced",
     "loss_source",
@@ -39,7 +40,7 @@ __all__ = [
 
 _REDUCTIONS = ("none", "mean", "sum")  # in the order of torch's own enumeration
 _VIEWS = frozenset({"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0"})
-_FUNCTIONS = frozenset(
+FUNCTIONS = frozenset(
     getattr(F, name)
     for name in (
         "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss",
@@ -51,6 +52,7 @@ _FUNCTIONS = frozenset(
     )
     if hasattr(F, name)
 )  # fmt: skip
+"""Every loss function of torch that can be called again without its reduction."""
 _OF_LABELS = frozenset(
     getattr(F, name)
     for name in ("cross_entropy", "nll_loss", "linear_cross_entropy")
@@ -133,7 +135,7 @@ def loss_source(obj: object) -> LossSource | None:
         if obj.args:
             return None
         preset, obj = {**obj.keywords, **preset}, obj.func
-    if not isinstance(obj, FunctionType) or obj not in _FUNCTIONS:
+    if not isinstance(obj, FunctionType) or obj not in FUNCTIONS:
         return None
     if _has_own_distance(preset.get("distance_function")):
         return None

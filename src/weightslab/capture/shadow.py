@@ -214,6 +214,7 @@ def _drawn(loader: Any, source: Source) -> Any:
     drawn = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
     filters = (
         source.options.is_training
+        and source.options.on_discard == "shrink"
         and not source.streams
         and not isinstance(loader.dataset, MapDataPipe)
     )
@@ -231,7 +232,7 @@ def _length(loader: Any, length: Any) -> int:
         source.sizing.settle()
     whole: int = length()
     source.refresh()
-    if source.streams or not source.skips.positions:
+    if source.streams or source.options.on_discard != "shrink" or not source.skips.positions:
         return whole
     batch_sampler = loader.batch_sampler
     if batch_sampler is None:

@@ -8,9 +8,10 @@ ledger for another reason. Shapes: B samples in a batch, P positions.
 from __future__ import annotations
 
 import copy
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from torch.utils.data import IterableDataset
@@ -23,13 +24,18 @@ from weightslab.capture.identify import IndexedSamples, Manners, NoRowsError, St
 from weightslab.capture.skipping import skipped_names, skipped_positions
 from weightslab.capture.tracking import IdFunction
 from weightslab.errors import AllDiscardedError, WeightsLabError
-from weightslab.types import Namer, Rows
+from weightslab.types import BatchIds, Namer, Rows
 
 if TYPE_CHECKING:
     from weightslab.ledger import Ledger
     from weightslab.session import Session
 
-__all__ = ["Source", "SourceOptions", "infer_training", "sources"]
+__all__ = ["OnDiscard", "Source", "SourceOptions", "infer_training", "sources"]
+
+OnDiscard = Literal["shrink", "replace", "drop", "off"]
+"""shrink: epochs get shorter, batches stay full. replace: another sample of the loader takes the
+place. drop: batches get smaller. off: nothing happens. Only the first changes how many batches
+there are."""
 
 EVALUATION_WORDS = ("val", "test", "eval", "dev")
 
@@ -52,6 +58,10 @@ class SourceOptions:
     id_fn: IdFunction | None = None
     ids: bool | None = None
     """True: integers in the batch are ids, always; False: nothing in the batch is."""
+    on_discard: OnDiscard = "shrink"
+    """What becomes of a discarded sample's place in an epoch of a training loader."""
+    queued: bool = False
+    """Whether batches wait in `Source.queue` until a trainer says which one it works on."""
 
 
 class Source:
@@ -89,6 +99,8 @@ class Source:
         self._seen: tuple[int, ...] = ()
         self.handed_out = 0
         """Batches that the consumer received."""
+        self.queue: deque[BatchIds | None] = deque()
+        """Batches of a trainer's loader that were handed out and not received yet."""
         self.sizing: Sizing | None = None
         """The loader's batch size; None until there is a loader."""
         self.leaves_out_discarded = options.is_training
@@ -117,8 +129,9 @@ class Source:
     def of_its_own(self) -> Source:
         """The same samples with the same names, for a loader that no training waits in."""
         made = copy.copy(self)
-        made.options = replace(self.options, is_training=False)
+        made.options = replace(self.options, is_training=False, queued=False)
         made.is_apart = True
+        made.queue = deque()
         made.skips, made.skipped_names = Skips(), set()
         made.handed_out = 0
         made.sizing = None

@@ -26,11 +26,22 @@ class StepClock:
         self._of_batch = of_batch
         self.age = 0
         """Training updates completed: of several optimizers, the one that stepped most."""
+        self._is_driven = False
 
     @property
     def has_optimizer(self) -> bool:
-        """Whether an optimizer is watched."""
-        return bool(self._updates)
+        """Whether an optimizer is watched, or a trainer says how many updates there were."""
+        return self._is_driven or bool(self._updates)
+
+    def drive(self, age: int) -> None:
+        """A trainer counts the updates by itself, and has completed `age` of them."""
+        self._is_driven = True
+        self.age = age
+
+    def let_go(self) -> None:
+        """The trainer is through: watched optimizers count on from where it left."""
+        self._is_driven = False
+        self._updates = [self.age] * len(self._updates)
 
     def watch_optimizer(self) -> int:
         """Take up an optimizer; gives the token to `advance` with."""
@@ -39,6 +50,8 @@ class StepClock:
 
     def advance(self, token: int) -> None:
         """One optimizer completed an update."""
+        if self._is_driven:
+            return
         updates = self._updates
         updates[token] += 1
         self.age = max(self.age, updates[token])
@@ -49,13 +62,13 @@ class StepClock:
         The explicit one; else the updates completed before the batch at hand, or before
         now where no watched loader gave it; without an optimizer one more per call.
         """
-        if not self._updates:
+        if not self.has_optimizer:
             evaluated = self._by_hand()
             if evaluated is not None:
                 return evaluated
         if explicit is not None:
             return int(explicit)
-        if self._updates:
+        if self.has_optimizer:
             of_batch = self._of_batch()
             return self.age if of_batch is None else of_batch
         calls = self._calls[signal]

@@ -92,7 +92,8 @@ def _pass(
     from weightslab.evaluation.runner import run_pass
 
     registry = session.registry
-    eval_fn = given.eval_fn or session.evaluations.eval_fn
+    evaluations = session.evaluations
+    eval_fn = given.eval_fn or evaluations.eval_fn or evaluations.by_trainer
     model = _model(session, given, needed=eval_fn is None)
     with (
         isolated((*registry.models.values(), model), registry.signals.values()),

@@ -45,6 +45,8 @@ class Evaluations:
         self._session = session
         self.eval_fn: Callable[[Any], object] | None = None
         """What `@wl.eval_fn` decorated last; None: the default function."""
+        self.by_trainer: Callable[[Any], object] | None = None
+        """How the trainer at work evaluates, where the user decorated no function of theirs."""
         self.controller = Controller(lambda: session.recording.saved_at)
         self.worker = Worker(self.controller, self._run_by_worker, self._say_late)
         self._offered: dict[str, None] = {}

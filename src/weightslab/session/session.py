@@ -76,6 +76,8 @@ class Session:
         self.training = Training(self)
         self.clock = StepClock(self.training.step_by_hand, lambda: self.batches.step)
         self.process_id = os.getpid()
+        self.rank: int | None = None
+        """This process among those that train together; None: what the environment says."""
         self._folder = RunFolder(root_log_dir)
         self._mode: Literal["r", "w"] = mode
         self._options = options
@@ -211,7 +213,7 @@ class Session:
                 ledger = Ledger(
                     self._folder.root(self.registry.hyperparameters).absolute(),
                     mode=self._mode,
-                    rank=int(os.environ.get("RANK", "0")),
+                    rank=int(os.environ.get("RANK", "0")) if self.rank is None else self.rank,
                     options=self._options,
                     notices=self.notices,
                 )

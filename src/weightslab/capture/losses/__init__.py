@@ -1,0 +1,1 @@
+"""Losses that somebody else's code computes, seen from around it: one value for each sample."""
