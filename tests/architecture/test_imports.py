@@ -50,8 +50,8 @@ MAY_IMPORT = {
 HOMES = {
     "torch": {
         "bench", "capture", "checkpoints", "demo", "evaluation.ambient", "evaluation.isolation",
-        "evaluation.runner", "evaluation.switches", "evaluation.tensors", "integration", "isolation",
-        "signals.static", "weightslab_lightning",
+        "evaluation.runner", "evaluation.switches", "evaluation.tensors", "integration",
+        "isolation", "signals.static", "weightslab_lightning",
     },
     "polars": {"api", "bench", "demo", "dynamics", "evaluation", "export", "queries", "service",
                "signals", "studio"},
